@@ -1,0 +1,25 @@
+cmake_policy(VERSION 3.24)
+include("${CMAKE_CURRENT_LIST_DIR}/common.cmake")
+if(NOT PKG_CONFIG)
+  message(FATAL_ERROR "this test needs pkg-config")
+endif()
+
+set(ENV{PKG_CONFIG_PATH} "${STAGE_DIR}/${LIBDIR}/pkgconfig")
+run("${PKG_CONFIG}" --modversion diorite)
+string(STRIP "${run_output}" found)
+if(NOT found STREQUAL "${VERSION}")
+  message(FATAL_ERROR "the .pc file says ${found}, the project ${VERSION}")
+endif()
+
+# The library is static, and liburing stands in Requires.private: --static brings it in.
+run("${PKG_CONFIG}" --cflags diorite)
+separate_arguments(compile_flags UNIX_COMMAND "${run_output}")
+run("${PKG_CONFIG}" --static --libs diorite)
+separate_arguments(link_flags UNIX_COMMAND "${run_output}")
+if(WITH_URING AND NOT "-luring" IN_LIST link_flags)
+  message(FATAL_ERROR "pkg-config --static leaves out liburing: ${link_flags}")
+endif()
+separate_arguments(flags UNIX_COMMAND "${FLAGS}")
+run("${COMPILER}" -std=c++20 ${flags} ${compile_flags}
+    "${SOURCE_DIR}/tests/package/consumer/main.cpp" -o "${WORK_DIR}/consumer" ${link_flags})
+check_program("${WORK_DIR}/consumer")
