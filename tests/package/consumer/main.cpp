@@ -2,10 +2,13 @@
 
 #include <cstdio>
 
-#include <diorite/error.hpp>
+#include <diorite/buffer.hpp>
 
 int main() {
-  const diorite::Error error(diorite::Errc::misaligned, 100, 4096);
-  std::printf("consumer: works (%s)\n", error.text().c_str());
-  return error == diorite::Errc::misaligned ? 0 : 1;
+  diorite::Result<diorite::AlignedBuf> page = diorite::AlignedBuf::page();
+  if (!page) return 1;
+  const diorite::Result<> refused = page->extend(page->bytes());
+  if (refused || !diorite::is_aligned(page->bytes().data(), 4096)) return 1;
+  std::printf("consumer: works (%s)\n", refused.error().text().c_str());
+  return 0;
 }
