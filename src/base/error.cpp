@@ -73,7 +73,7 @@ class DioriteCategory final : public std::error_category {
 // its place, and a record whose id differs has been overwritten by a newer failure.
 struct ContextRecord {
   static constexpr std::size_t kPathBytes = 256;
-  static constexpr std::size_t kNoteBytes = 192;
+  static constexpr std::size_t kNoteBytes = 1024;
   std::uint64_t id = 0;
   const char* operation = "";
   std::uint64_t offset = 0;
@@ -84,7 +84,7 @@ struct ContextRecord {
   std::array<char, kNoteBytes> note{};
 };
 
-constexpr std::size_t kRecords = 256;
+constexpr std::size_t kRecords = 128;
 
 struct ContextRing {
   std::mutex mutex;

@@ -84,7 +84,7 @@ TEST_CASE("error context: it is a copy, so the path may die", "[error]") {
 
 TEST_CASE("error context: a long path keeps its end, a long note its beginning", "[error]") {
   const std::string path = "FIRST/" + std::string(1000, 'x') + "/name.db";
-  const std::string note = "the fault" + std::string(1000, 'y') + "LAST";
+  const std::string note = "the fault" + std::string(2000, 'y') + "LAST";
   ErrorContext context;
   context.operation = "open";
   context.path = path;

@@ -1,0 +1,189 @@
+// What the tests of the io_uring driver share: a kernel that refuses on demand.
+
+#pragma once
+
+#include <cerrno>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "driver/linux/uring_driver.hpp"
+#include "driver/linux/uring_setup.hpp"
+#include "driver/rig.hpp"
+
+namespace diorite::test {
+
+/// The real kernel behind a layer that can refuse. One at a time, since the calls are plain
+/// functions.
+class FakeKernel {
+ public:
+  FakeKernel() { current() = this; }
+  ~FakeKernel() { current() = nullptr; }
+  /// From here on the kernel is entered as it is.
+  static void forget_hooks() {
+    current()->before_enter = nullptr;
+    current()->after_enter = nullptr;
+  }
+  FakeKernel(const FakeKernel&) = delete;
+  FakeKernel& operator=(const FakeKernel&) = delete;
+
+  /// Gives 0 to go on to the kernel, or a negated errno value.
+  std::function<int(unsigned entries, const io_uring_params& params)> on_setup;
+  std::function<int(unsigned to_submit)> before_enter;
+  std::function<void()> after_enter;
+  unsigned features_hidden = 0;
+  std::vector<int> ops_hidden;
+  int probe_result = 0;
+  int register_ring_result = 0;
+  int sparse_result = 0;
+  int files_result = 0;
+  int sysctl = -1;
+
+  io_uring* ring = nullptr;
+  unsigned setups = 0;
+  bool tables_of_minus_one = false;
+
+  static const detail::UringCalls& calls() {
+    static const detail::UringCalls kCalls{&setup,           &enter, &probe,       &register_ring,
+                                           &register_sparse, &files, &update_file, &disabled};
+    return kCalls;
+  }
+
+  /// True when completions had to be put aside because the completion ring was full.
+  bool overflowed() const {
+    return *ring->cq.koverflow != 0 || (*ring->sq.kflags & IORING_SQ_CQ_OVERFLOW) != 0;
+  }
+
+  /// Calls `change` with every completion that the driver has not seen yet.
+  template <class F>
+  void each_completion(F change) {
+    for (unsigned at = *ring->cq.khead; at != io_uring_smp_load_acquire(ring->cq.ktail); ++at) {
+      change(ring->cq.cqes[at & ring->cq.ring_mask]);
+    }
+  }
+
+ private:
+  static FakeKernel*& current() {
+    static FakeKernel* kernel = nullptr;
+    return kernel;
+  }
+  static const detail::UringCalls& real() { return detail::uring_kernel_calls(); }
+
+  static int setup(unsigned entries, io_uring* ring, io_uring_params* params) {
+    FakeKernel& self = *current();
+    ++self.setups;
+    if (self.on_setup) {
+      if (const int refused = self.on_setup(entries, *params); refused != 0) return refused;
+    }
+    const int result = real().setup(entries, ring, params);
+    self.ring = ring;
+    params->features &= ~self.features_hidden;
+    return result;
+  }
+  static int enter(unsigned descriptor, unsigned to_submit, unsigned min_complete, unsigned flags,
+                   sigset_t* argument, std::size_t bytes) {
+    FakeKernel& self = *current();
+    if (self.before_enter) {
+      if (const int refused = self.before_enter(to_submit); refused != 0) return refused;
+    }
+    const int result = real().enter(descriptor, to_submit, min_complete, flags, argument, bytes);
+    if (self.after_enter) self.after_enter();
+    return result;
+  }
+  static int probe(io_uring* ring, io_uring_probe* probe, unsigned count) {
+    FakeKernel& self = *current();
+    if (self.probe_result != 0) return self.probe_result;
+    const int result = real().probe(ring, probe, count);
+    for (const int op : self.ops_hidden) probe->ops[op].flags = 0;
+    return result;
+  }
+  static int register_ring(io_uring* ring) {
+    const int refused = current()->register_ring_result;
+    return refused != 0 ? refused : real().register_ring(ring);
+  }
+  static int register_sparse(io_uring* ring, unsigned count) {
+    const int refused = current()->sparse_result;
+    return refused != 0 ? refused : real().register_files_sparse(ring, count);
+  }
+  static int files(io_uring* ring, const int* descriptors, unsigned count) {
+    FakeKernel& self = *current();
+    if (self.files_result != 0) return self.files_result;
+    self.tables_of_minus_one = true;
+    for (unsigned i = 0; i < count; ++i) self.tables_of_minus_one &= descriptors[i] == -1;
+    return real().register_files(ring, descriptors, count);
+  }
+  static int update_file(io_uring* ring, unsigned first, const int* descriptors, unsigned count) {
+    return real().update_files(ring, first, descriptors, count);
+  }
+  static int disabled() { return current()->sysctl; }
+};
+
+/// A driver on the fake kernel, and what the ladder told.
+struct Made {
+  explicit Made(DriverOptions options = {}) {
+    Result<std::unique_ptr<Driver>> made =
+        detail::make_uring_driver(options, reasons, FakeKernel::calls());
+    if (made) {
+      driver = std::move(*made);
+    } else {
+      error = made.error();
+    }
+  }
+  // The driver enters the kernel once more, when what the hooks refer to may be gone.
+  ~Made() { FakeKernel::forget_hooks(); }
+  Made(const Made&) = delete;
+  Made& operator=(const Made&) = delete;
+  bool says(std::string_view text) const { return reasons.find(text) != std::string::npos; }
+
+  std::string reasons;
+  std::unique_ptr<Driver> driver;
+  Error error;
+};
+
+/// False where this process gets no ring at all, as under a seccomp filter.
+inline bool ring_here() {
+  std::string reasons;
+  return static_cast<bool>(detail::make_uring_driver({}, reasons));
+}
+
+/// A little of everything, through whatever the ladder left.
+inline void check_that_it_works(Driver& driver) {
+  const TempDir dir;
+  const DriverFile file = open_file(driver, dir.file("data"));
+  std::string text = "0123456789";
+  Op write = transfer(OpCode::write, file, 0, text.data(), text.size());
+  write.flags = kOpDsync;
+  CHECK(run(driver, write) == 10);
+  InfoOp cut;
+  cut.code = OpCode::truncate;
+  cut.file = file;
+  cut.length = 4;
+  CHECK(run(driver, cut) == 0);
+  std::string back(10, '-');
+  Op read = transfer(OpCode::read, file, 0, back.data(), back.size());
+  CHECK(run(driver, read) == 4);
+  CHECK(back == "0123------");
+  Op sync = file_op(OpCode::sync_data, file);
+  CHECK(run(driver, sync) == 0);
+  close_file(driver, file);
+
+  std::vector<Op> nops(300);
+  for (Op& op : nops) driver.submit(op);
+  CHECK(collect(driver, nops.size()).size() == nops.size());
+
+  Blocker blocker(dir, "fifo");
+  OpList done;
+  driver.submit(*blocker.op);
+  driver.poll(done, kAtOnce);
+  driver.wake();
+  driver.poll(done, kNever);
+  CHECK(done.empty());
+  if (driver.remove(*blocker.op) == Removal::in_flight) {
+    blocker.release();
+    collect(driver, 1);
+    if (blocker.op->result == 0) close_file(driver, blocker.op->file);
+  }
+}
+
+}  // namespace diorite::test
