@@ -2,6 +2,8 @@ set(command "${COMPILER}" -std=c++20 -Wall -Wextra -Werror=unused-result -fsynta
             "-I${INCLUDE_DIR}" "${SOURCE}")
 if(MODE STREQUAL "forgotten")
   list(APPEND command -DDIORITE_FORGET)
+else()
+  list(APPEND command -Werror)
 endif()
 execute_process(
   COMMAND ${command}
@@ -25,5 +27,12 @@ if(MODE STREQUAL "forgotten")
   endforeach()
   if(NOT errors)
     message(FATAL_ERROR "fails without an error:\n${output}")
+  endif()
+  # A snippet with several mistakes marks each of their lines, and every one must be found.
+  file(STRINGS "${SOURCE}" marked REGEX "// forgotten$")
+  list(LENGTH marked wanted)
+  list(LENGTH errors found)
+  if(wanted GREATER 0 AND NOT wanted EQUAL found)
+    message(FATAL_ERROR "finds ${found} of ${wanted} mistakes:\n${output}")
   endif()
 endif()

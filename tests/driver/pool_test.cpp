@@ -3,6 +3,7 @@
 
 #include <signal.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <fstream>
@@ -45,11 +46,20 @@ int threads_of_process() {
   return -1;
 }
 
+/// The kernel lists a joined thread until it has been torn down. Sanitizers have a thread of their
+/// own, so the number that remains is not always one.
+int threads_that_remain() {
+  int least = threads_of_process();
+  for (int looks = 0; looks < 5'000; ++looks) least = std::min(least, threads_of_process());
+  return least;
+}
+
 }  // namespace
 
 TEST_CASE("threads start when they are needed, and no more than that", "[pool]") {
   const TempDir dir;
-  const int before = threads_of_process();
+  // The pools of earlier cases are gone, or nearly so.
+  const int before = threads_that_remain();
   const auto driver = make_pool(pool_options(3));
   CHECK(threads_of_process() == before);
   Op nop;

@@ -1,0 +1,146 @@
+#include "file/file_core.hpp"
+
+#include <utility>
+
+#include <diorite/assert.hpp>
+
+namespace diorite::detail {
+
+FileRef::FileRef(const FileRef& other) noexcept : core_(other.core_) {
+  if (core_ != nullptr) core_->add_ref();
+}
+
+void FileRef::release(FileCore* core) noexcept { core->release(); }
+
+Pin FileRef::pin() && noexcept {
+  FileCore* const core = std::exchange(core_, nullptr);
+  DIORITE_ASSERT(core != nullptr, "a pin of no file");
+  return Pin(core, [](void* object) noexcept { static_cast<FileCore*>(object)->release(); });
+}
+
+FileRef FileCore::make(Reactor& reactor, DriverFile handle, std::string path) {
+  return FileRef(new FileCore(reactor, handle, std::move(path)));
+}
+
+FileCore::FileCore(Reactor& owner, DriverFile open_handle, std::string open_path) noexcept
+    : reactor(owner), handle(open_handle), path(std::move(open_path)) {
+  ReactorAccess::file_opened(reactor);
+}
+
+FileCore::~FileCore() {
+  DIORITE_ASSERT(!handle && in_flight == 0, "a file's record died before the file");
+  ReactorAccess::file_closed(reactor);
+}
+
+void FileCore::release() noexcept {
+  DIORITE_ASSERT(refs_ > 0, "a file was released more often than it was held");
+  if (--refs_ > 0) return;
+  if (!handle) {
+    delete this;
+    return;
+  }
+  // This may run inside the driver's poll, where nothing must be submitted, or in a destructor,
+  // which must not wait for close(2): so through the ready queue, and then through the driver.
+  ReactorAccess::ready(reactor).push(closer_);
+}
+
+void FileCore::finish_close(ReadyCall& call) noexcept {
+  FileCore& core = static_cast<Closer&>(call).core;
+  if (core.close_op_.state == OpState::idle) {
+    core.close_op_.code = OpCode::close;
+    core.close_op_.file = core.handle;
+    core.close_op_.set_call(core.closer_);
+    ReactorAccess::submit(core.reactor, core.close_op_);
+    return;
+  }
+  if (core.close_op_.result < 0) ++ReactorAccess::stats(core.reactor).deferred_close_errors;
+  core.handle_closed();
+  delete &core;
+}
+
+void FileCore::op_started(OpCode code) noexcept {
+  ++in_flight;
+  if (changes_file(code)) ++changes_in_flight_;
+}
+
+void FileCore::op_is_over(OpCode code) noexcept {
+  DIORITE_ASSERT(in_flight > 0, "the end of an operation that never started");
+  if (changes_file(code)) {
+    DIORITE_ASSERT(changes_in_flight_ > 0, "the end of a change that never started");
+    --changes_in_flight_;
+  }
+  if (--in_flight == 0 && idle_waiter != nullptr) {
+    ReactorAccess::ready(reactor).push(*std::exchange(idle_waiter, nullptr));
+  }
+}
+
+void FileCore::op_removed(OpCode code) noexcept { op_is_over(code); }
+
+void FileCore::op_ended(OpCode code, std::uint8_t flags, const Error& error,
+                        std::uint64_t covered) noexcept {
+  if (changes_file(code)) {
+    const bool durable_already =
+        code == OpCode::write && !error && (opened_dsync || (flags & kOpDsync) != 0);
+    // A failed change may have happened in part.
+    if (!durable_already) ++changed_;
+    // A later sync would succeed and say nothing of this write (ext4, XFS), so it is kept here. A
+    // durable write through the page cache may have been told of the failure of an earlier one.
+    const bool syncs_others = !direct && code == OpCode::write && changed_ - 1 != synced_ &&
+                              (opened_dsync || (flags & kOpDsync) != 0);
+    if (is_device(error) || (error && !is_cancelled(error) && syncs_others)) poison_with(error);
+  } else if (syncs_file(code)) {
+    if (!error) {
+      if (covered > synced_) synced_ = covered;
+    } else if (!is_cancelled(error) || error == std::errc::operation_canceled) {
+      poison_with(error);
+    }
+  }
+  op_is_over(code);
+}
+
+void FileCore::orphaned_op_ended(OpCode code, const Error& error) noexcept {
+  if (changes_file(code)) ++changed_;
+  // An allocation that found no room has lost nothing.
+  const bool loses_data = code == OpCode::write || syncs_file(code) || is_device(error);
+  if (error && loses_data) {
+    poison_with(with_context(error, {.operation = to_string(code),
+                                     .path = path,
+                                     .note = "its coroutine was gone before it failed"}));
+  }
+  op_is_over(code);
+}
+
+Error FileCore::refusal(OpCode code, ErrorContext about) const noexcept {
+  about.path = path;
+  // An awaitable may have been made before close() and awaited after it. The number of a closed
+  // descriptor may be another file's by then.
+  if (closing) return with_context(Error(Errc::closed), about);
+  if (changes_file(code) && !writable) {
+    about.note = "the file was opened for reading only";
+    return with_context(Error(std::make_error_code(std::errc::bad_file_descriptor)), about);
+  }
+  if (poison && (changes_file(code) || syncs_file(code))) return poisoned(about);
+  return {};
+}
+
+void FileCore::poison_with(const Error& cause) noexcept {
+  if (!poison) poison = cause;
+}
+
+Error FileCore::poisoned(ErrorContext about) const noexcept {
+  DIORITE_ASSERT(static_cast<bool>(poison), "a healthy file answers that it is poisoned");
+  about.path = path;
+  about.note = "reopen the file and read back what had been synced";
+  return with_context(Error(Errc::poisoned, static_cast<std::uint64_t>(poison.code().value())),
+                      about);
+}
+
+OrphanHook FileCore::orphan_hook() noexcept { return OrphanHook{&FileCore::orphan_ended, this}; }
+
+void FileCore::orphan_ended(void* context, OpCode code, std::int64_t result) noexcept {
+  auto& core = *static_cast<FileCore*>(context);
+  ReactorAccess::orphan_ended(core.reactor, code, result);
+  core.orphaned_op_ended(code, result < 0 ? Error::from_driver(result) : Error());
+}
+
+}  // namespace diorite::detail

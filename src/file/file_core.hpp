@@ -1,0 +1,100 @@
+// FileCore: an open file as its handle and its operations share it.
+//
+// One count for the DirectFile, one for each operation, on one thread. The last count to go closes
+// the file: through the driver and without waiting, since it may go inside a driver's poll.
+
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include <diorite/driver/op.hpp>
+#include <diorite/file.hpp>
+#include <diorite/file_info.hpp>
+#include <diorite/reactor.hpp>
+
+namespace diorite::detail {
+
+class FileCore {
+ public:
+  static FileRef make(Reactor& reactor, DriverFile handle, std::string path);
+  static DirectFile wrap(FileRef core) noexcept { return DirectFile(std::move(core)); }
+  FileCore(const FileCore&) = delete;
+  FileCore& operator=(const FileCore&) = delete;
+
+  void add_ref() noexcept { ++refs_; }
+  void release() noexcept;
+
+  // Facts, constant after open.
+  Reactor& reactor;
+  DriverFile handle;
+  const std::string path;
+  DioAlign align;
+  std::string_view direct_reason;
+  std::uint32_t physical_block_bytes = 0;
+  bool direct = false;
+  bool opened_dsync = false;
+  bool writable = false;
+
+  // State.
+  bool registered = false;  ///< with the driver
+  bool closing = false;     ///< close() has begun to close the handle
+  Error poison;
+  std::uint32_t in_flight = 0;
+
+  /// Bookkeeping around every operation. A change is whatever a sync makes durable.
+  void op_started(OpCode code) noexcept;
+  /// It was taken back before the system saw it.
+  void op_removed(OpCode code) noexcept;
+  /// `error` is the outcome; `covered` what changes_completed() was when a sync started.
+  void op_ended(OpCode code, std::uint8_t flags, const Error& error,
+                std::uint64_t covered) noexcept;
+  /// The outcome of an operation whose coroutine is gone: nobody else hears of its failure.
+  void orphaned_op_ended(OpCode code, const Error& error) noexcept;
+  bool is_dirty() const noexcept { return changes_in_flight_ > 0 || changed_ != synced_; }
+  /// What a sync that is submitted now will cover: every change that has completed.
+  std::uint64_t changes_completed() const noexcept { return changed_; }
+
+  /// Why such an operation cannot start now, if it cannot. `about` is what the user asked for.
+  Error refusal(OpCode code, ErrorContext about) const noexcept;
+  void poison_with(const Error& cause) noexcept;
+  /// What a refused write or sync answers.
+  Error poisoned(ErrorContext about) const noexcept;
+
+  /// Told of operations whose coroutine is gone.
+  OrphanHook orphan_hook() noexcept;
+
+  /// Resumed through the ready queue when the last operation ends; see DirectFile::close.
+  ReadyNode* idle_waiter = nullptr;
+  /// close() took the handle: nothing is left to close when the last count goes.
+  void handle_closed() noexcept { handle = DriverFile{}; }
+
+ private:
+  FileCore(Reactor& owner, DriverFile open_handle, std::string open_path) noexcept;
+  ~FileCore();
+  void op_is_over(OpCode code) noexcept;
+  static void finish_close(ReadyCall& call) noexcept;
+  static void orphan_ended(void* context, OpCode code, std::int64_t result) noexcept;
+
+  struct Closer : ReadyCall {
+    explicit Closer(FileCore& owner) noexcept : ReadyCall(&FileCore::finish_close), core(owner) {}
+    FileCore& core;
+  };
+
+  std::uint32_t refs_ = 1;
+  std::uint32_t changes_in_flight_ = 0;
+  std::uint64_t changed_ = 0;
+  std::uint64_t synced_ = 0;
+  Closer closer_{*this};
+  Op close_op_;
+};
+
+inline bool changes_file(OpCode code) noexcept {
+  return code == OpCode::write || code == OpCode::truncate || code == OpCode::allocate;
+}
+inline bool syncs_file(OpCode code) noexcept {
+  return code == OpCode::sync_data || code == OpCode::sync_all;
+}
+
+}  // namespace diorite::detail

@@ -1,0 +1,51 @@
+#include "reactor/exact.hpp"
+
+#include <algorithm>
+#include <cerrno>
+
+#include <diorite/align.hpp>
+#include <diorite/assert.hpp>
+
+namespace diorite::detail {
+namespace {
+
+// A system that says EAGAIN for ever must not keep a coroutine for ever.
+constexpr std::uint32_t kRepeatsMax = 64;
+
+bool is_repeatable(std::int32_t result) noexcept { return result == -EINTR || result == -EAGAIN; }
+
+}  // namespace
+
+bool transfer_step(TransferOp& op) noexcept {
+  DIORITE_ASSERT(op.state == OpState::done, "a step of a transfer that has not completed");
+  if (op.result < 0) {
+    // Nothing was transferred by this step, so repeating it repeats nothing.
+    if (is_repeatable(op.result) && op.repeats < kRepeatsMax) {
+      ++op.repeats;
+      op.state = OpState::idle;
+      return false;
+    }
+    return true;
+  }
+  const auto step = static_cast<std::uint64_t>(op.result);
+  DIORITE_ASSERT(step <= op.bytes, "a driver transferred more than was asked for");
+  const std::uint64_t reached = op.start + step;
+  const bool progress = reached > op.done;
+  op.done = std::max(op.done, reached);
+  op.result = 0;
+  if (op.done == op.total || !progress) return true;
+
+  // Direct I/O can only go on at an aligned offset, so the block that was cut short is sent again
+  // from its beginning. At the end of a file this step ends where the last one did: no progress.
+  const std::uint64_t next = align_down(op.done, std::uint64_t{1} << op.align_log2);
+  DIORITE_ASSERT(next >= op.start, "a transfer went backwards");
+  op.offset += next - op.start;
+  op.data += next - op.start;
+  op.bytes = static_cast<std::uint32_t>(std::min(op.total - next, kIoBytesMax));
+  op.start = next;
+  op.repeats = 0;
+  op.state = OpState::idle;
+  return false;
+}
+
+}  // namespace diorite::detail
