@@ -19,7 +19,8 @@ namespace diorite::detail {
 class FileCore {
  public:
   static FileRef make(Reactor& reactor, DriverFile handle, std::string path);
-  static DirectFile wrap(FileRef core) noexcept { return DirectFile(std::move(core)); }
+  /// For the layers above that wait for a file's orphans. Requires: not empty.
+  static FileCore& of(const DirectFile& file) noexcept { return *file.core_; }
   FileCore(const FileCore&) = delete;
   FileCore& operator=(const FileCore&) = delete;
 

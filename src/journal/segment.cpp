@@ -21,8 +21,11 @@ constexpr std::size_t kZeroBytes = 128_KiB;
 // Never written to. Not const, so that it costs address space instead of room in the binary.
 alignas(kPageBytes) std::byte zeros[kZeroBytes];
 
-std::span<const std::byte> zero_bytes(std::uint64_t bytes) noexcept {
-  return {zeros, static_cast<std::size_t>(std::min<std::uint64_t>(bytes, kZeroBytes))};
+/// Pinned, although static memory needs no pin: so that a preparation can be dropped without
+/// waiting for the device, as with any memory that is not merely borrowed.
+PinnedBuf zero_bytes(std::uint64_t bytes) noexcept {
+  const auto length = static_cast<std::size_t>(std::min<std::uint64_t>(bytes, kZeroBytes));
+  return PinnedBuf(RawIoBuf::from_slice({zeros, length}), Pin(zeros, [](void*) noexcept {}));
 }
 
 bool cannot_allocate(const Error& error) noexcept {
@@ -34,10 +37,9 @@ bool cannot_allocate(const Error& error) noexcept {
 /// that a durable write is a single one.
 Task<Result<void>> write_zeros(DirectFile& file, std::uint64_t from, std::uint64_t to) {
   for (std::uint64_t at = from; at < to;) {
-    const std::span<const std::byte> part = zero_bytes(to - at);
-    IoResult written = co_await file.write_at(part, at);
+    PinIoResult written = co_await file.write_at(zero_bytes(to - at), at);
     if (!written) co_return written.error();
-    at += part.size();
+    at += written.bytes();
   }
   co_return Result<void>();
 }

@@ -12,13 +12,6 @@
 namespace diorite::detail {
 namespace {
 
-/// Reaches the record of a file through an operation that is never started.
-class CoreOf : private VoidAwait {
- public:
-  explicit CoreOf(DirectFile& file) noexcept : VoidAwait(file.sync_data()) {}
-  FileCore& core() const noexcept { return *file_; }
-};
-
 bool is_descriptor_shortage(const Error& error) noexcept {
   return error == std::errc::too_many_files_open ||
          error == std::errc::too_many_files_open_in_system;
@@ -48,7 +41,7 @@ Task<> LruCache::keep(std::unique_ptr<LruHandle> owned) {
     while (handle.state != LruHandle::State::closing) co_await handle.bell.wait();
     // Operations whose coroutines were destroyed may still be with the device, and a sync covers
     // only what has completed before it.
-    FileCore& core = CoreOf(handle.file).core();
+    FileCore& core = FileCore::of(handle.file);
     co_await IdleAwait(core);
     if (handle.file.is_dirty() && !handle.file.poison()) {
       ++stats_.syncs_before_close;

@@ -1,0 +1,51 @@
+#include "journal_rig.hpp"
+
+#include <algorithm>
+#include <chrono>
+
+#include "cases.hpp"
+
+#include <diorite/align.hpp>
+#include <diorite/timer.hpp>
+#include <diorite/try.hpp>
+
+namespace diorite::bench {
+namespace {
+
+constexpr const char* kName = "journal";
+constexpr std::uint64_t kSegmentUnit = std::uint64_t{64} << 10;
+constexpr std::uint64_t kSegmentMin = std::uint64_t{1} << 20;
+
+/// Spares are made in the background, which runs only while the reactor turns.
+Task<Result<void>> wait_for_spares(Journal& journal, std::uint64_t spares) {
+  while (journal.stats().spares_ready < spares) {
+    DIORITE_CO_CHECK(co_await sleep_for(std::chrono::milliseconds(1)));
+    if (journal.poison()) co_return journal.poison();
+  }
+  co_return Result<void>();
+}
+
+}  // namespace
+
+JournalRig::~JournalRig() {
+  // Only after a failure is there still one: it goes with its folder, so its errors matter no more.
+  journal_.reset();
+}
+
+void JournalRig::renew(std::uint64_t bytes) {
+  if (journal_ != nullptr) close();
+  JournalOptions options;
+  options.segment_bytes = std::max(kSegmentMin, align_up(bytes + kSegmentUnit, kSegmentUnit));
+  options.spares = 1;
+  options.direct = Direct::required;
+  journal_ = require(reactor_.block_on(Journal::open(reactor_, workspace_.file(kName), options)));
+  require(reactor_.block_on(wait_for_spares(*journal_, options.spares)));
+}
+
+void JournalRig::close() {
+  require(reactor_.block_on(journal_->close()));
+  journal_.reset();
+  workspace_.remove(kName);
+}
+
+}  // namespace diorite::bench

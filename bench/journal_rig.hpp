@@ -1,0 +1,37 @@
+// A fresh journal for each run, with its spare segment ready, so that nothing is prepared while the
+// clock runs.
+
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "workspace.hpp"
+
+#include <diorite/journal.hpp>
+#include <diorite/reactor.hpp>
+
+namespace diorite::bench {
+
+class JournalRig {
+ public:
+  JournalRig(const Workspace& workspace, Reactor& reactor) noexcept
+      : workspace_(workspace), reactor_(reactor) {}
+  JournalRig(const JournalRig&) = delete;
+  JournalRig& operator=(const JournalRig&) = delete;
+  ~JournalRig();
+
+  /// Removes the journal that was there and opens an empty one whose first segment takes `bytes` of
+  /// commits. Errors: throws Failure.
+  void renew(std::uint64_t bytes);
+  /// Errors: throws Failure.
+  void close();
+  Journal& journal() noexcept { return *journal_; }
+
+ private:
+  const Workspace& workspace_;
+  Reactor& reactor_;
+  std::unique_ptr<Journal> journal_;
+};
+
+}  // namespace diorite::bench
