@@ -19,7 +19,6 @@ struct Id {
   std::uint32_t round = 0;
   std::uint32_t worker = 0;
   std::uint64_t sequence = 0;
-  friend auto operator<=>(const Id&, const Id&) = default;
 };
 
 /// What the child says of an append that was acknowledged.
