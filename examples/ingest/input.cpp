@@ -67,8 +67,9 @@ Task<Result<std::vector<std::uint32_t>>> Input::by_size() {
   DIORITE_CO_CHECK(co_await scope.join());
   std::vector<std::uint32_t> order(paths_.size());
   std::iota(order.begin(), order.end(), 0U);
-  std::stable_sort(order.begin(), order.end(),
-                   [&](std::uint32_t a, std::uint32_t b) { return sizes[a] > sizes[b]; });
+  std::sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) {
+    return sizes[a] != sizes[b] ? sizes[a] > sizes[b] : a < b;
+  });
   co_return std::move(order);
 }
 
