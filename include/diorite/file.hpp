@@ -116,8 +116,9 @@ class DirectFile {
                                     WriteFlags flags = {}) noexcept;
 
   /// Makes every write that completed before this call durable, with the metadata that reading it
-  /// back needs. Errors: the system's, once; poisoned ever after. One sync of a buffered file at a
-  /// time: Linux tells a write-back error to only one of two that overlap, and the other succeeds.
+  /// back needs. Errors: the system's, once; poisoned ever after. The syncs of one file follow each
+  /// other, since Linux tells a write-back error to only one of two that overlap; those that wait
+  /// share one. Durable writes through the page cache take their turn among them.
   SyncAwait sync_data() noexcept;
   /// And all other metadata.
   SyncAwait sync_all() noexcept;

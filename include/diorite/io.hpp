@@ -117,7 +117,10 @@ class LeafCore {
   }
   ~LeafCore() { DIORITE_ASSERT(!with_driver(), "an awaitable died without giving its op away"); }
 
-  /// Submits. False when a stop had been requested before: the operation did not take place.
+  /// Gets ready to be submitted. False when a stop had been requested before: the operation does
+  /// not take place.
+  bool prepare(Op& op, std::coroutine_handle<> frame, TaskContext& context) noexcept;
+  /// prepare(), and submits.
   bool start(Op& op, std::coroutine_handle<> frame, TaskContext& context) noexcept;
   /// Leaves the stop source; the operation's error, if it has one. Requires: completed.
   Error end() noexcept;
@@ -129,6 +132,16 @@ class LeafCore {
   bool with_driver() const noexcept {
     return op_ != nullptr && (op_->state == OpState::backlog || op_->state == OpState::in_flight);
   }
+  /// Started, and not submitted before its file lets it: see DirectFile::sync_data.
+  bool waits_at_gate() const noexcept {
+    return op_ != nullptr && op_->state == OpState::idle && op_->linked();
+  }
+  /// Resumed, and never submitted: its file was poisoned while it waited.
+  bool refused_at_gate() const noexcept {
+    return op_->state == OpState::idle &&
+           (stop_state_ == nullptr || !stop_state_->stop_requested());
+  }
+  void leave_stop() noexcept { stop_.disarm(); }
   /// For destructors: leaves the ready queue and the stop source, and takes the operation back if
   /// the system has not seen it. True when it is in flight: then orphan() or reap() it.
   bool abandon() noexcept;

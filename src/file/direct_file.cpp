@@ -171,8 +171,8 @@ WriteBufAwait<PinnedBuf> DirectFile::write_at(PinnedBuf src, std::uint64_t offse
 }
 
 SyncAwait DirectFile::sync_with(const char* operation, OpCode code) noexcept {
-  detail::FileCore& core = require(core_);
-  return SyncAwait(core_, operation, Error(), code, 0, core.changes_completed());
+  require(core_);
+  return SyncAwait(core_, operation, Error(), code);
 }
 
 SyncAwait DirectFile::sync_data() noexcept { return sync_with("sync_data", OpCode::sync_data); }

@@ -5,6 +5,15 @@
 #include <diorite/assert.hpp>
 
 namespace diorite::detail {
+namespace {
+
+// Of a sync that was given up nobody knows what it has done: those that relied on it ask again.
+SyncGate::Outcome outcome_of(const Error& error) noexcept {
+  if (!error) return SyncGate::Outcome::success;
+  return is_cancelled(error) ? SyncGate::Outcome::not_begun : SyncGate::Outcome::failure;
+}
+
+}  // namespace
 
 FileRef::FileRef(const FileRef& other) noexcept : core_(other.core_) {
   if (core_ != nullptr) core_->add_ref();
@@ -58,9 +67,21 @@ void FileCore::finish_close(ReadyCall& call) noexcept {
   delete &core;
 }
 
-void FileCore::op_started(OpCode code) noexcept {
+bool FileCore::is_durable_write(const Op& op) const noexcept {
+  return op.code == OpCode::write && (opened_dsync || (op.flags & kOpDsync) != 0);
+}
+
+bool FileCore::passes_gate(const Op& op) const noexcept {
+  return syncs_file(op.code) || (!direct && is_durable_write(op));
+}
+
+bool FileCore::op_started(Op& op) noexcept {
   ++in_flight;
-  if (changes_file(code)) ++changes_in_flight_;
+  if (changes_file(op.code)) ++changes_in_flight_;
+  if (!passes_gate(op)) return true;
+  if (!gate_.enter(op)) return false;
+  if (syncs_file(op.code)) sync_submitted(op);
+  return true;
 }
 
 void FileCore::op_is_over(OpCode code) noexcept {
@@ -74,31 +95,39 @@ void FileCore::op_is_over(OpCode code) noexcept {
   }
 }
 
-void FileCore::op_removed(OpCode code) noexcept { op_is_over(code); }
+void FileCore::op_removed(const Op& op) noexcept {
+  if (gate_.holds(op)) gate_.leave(SyncGate::Outcome::not_begun);
+  op_is_over(op.code);
+}
 
-void FileCore::op_ended(OpCode code, std::uint8_t flags, const Error& error,
-                        std::uint64_t covered) noexcept {
-  if (changes_file(code)) {
-    const bool durable_already =
-        code == OpCode::write && !error && (opened_dsync || (flags & kOpDsync) != 0);
+void FileCore::op_ended(const Op& op, const Error& error) noexcept {
+  const bool durable_write = is_durable_write(op);
+  if (changes_file(op.code)) {
     // A failed change may have happened in part.
-    if (!durable_already) ++changed_;
+    if (!durable_write || error) ++changed_;
     // A later sync would succeed and say nothing of this write (ext4, XFS), so it is kept here. A
     // durable write through the page cache may have been told of the failure of an earlier one.
-    const bool syncs_others = !direct && code == OpCode::write && changed_ - 1 != synced_ &&
-                              (opened_dsync || (flags & kOpDsync) != 0);
+    const bool syncs_others = !direct && durable_write && changed_ - 1 != synced_;
     if (is_device(error) || (error && !is_cancelled(error) && syncs_others)) poison_with(error);
-  } else if (syncs_file(code)) {
+  } else if (syncs_file(op.code)) {
+    const std::uint64_t covered = static_cast<const InfoOp&>(op).length;
     if (!error) {
       if (covered > synced_) synced_ = covered;
     } else if (!is_cancelled(error) || error == std::errc::operation_canceled) {
       poison_with(error);
     }
   }
-  op_is_over(code);
+  if (gate_.holds(op)) gate_.leave(outcome_of(error));
+  op_is_over(op.code);
 }
 
-void FileCore::orphaned_op_ended(OpCode code, const Error& error) noexcept {
+void FileCore::unheard_op_ended(const Op& op, const Error& error) noexcept {
+  change_lost(op.code, error);
+  if (gate_.holds(op)) gate_.leave(outcome_of(error));
+  op_is_over(op.code);
+}
+
+void FileCore::change_lost(OpCode code, const Error& error) noexcept {
   if (changes_file(code)) ++changed_;
   // An allocation that found no room has lost nothing.
   const bool loses_data = code == OpCode::write || syncs_file(code) || is_device(error);
@@ -107,7 +136,6 @@ void FileCore::orphaned_op_ended(OpCode code, const Error& error) noexcept {
                                      .path = path,
                                      .note = "its coroutine was gone before it failed"}));
   }
-  op_is_over(code);
 }
 
 Error FileCore::refusal(OpCode code, ErrorContext about) const noexcept {
@@ -135,12 +163,23 @@ Error FileCore::poisoned(ErrorContext about) const noexcept {
                       about);
 }
 
-OrphanHook FileCore::orphan_hook() noexcept { return OrphanHook{&FileCore::orphan_ended, this}; }
+OrphanHook FileCore::orphan_hook(const Op& op) noexcept {
+  if (!gate_.holds(op)) return OrphanHook{&FileCore::orphan_ended, this};
+  gate_.holder_orphaned();
+  return OrphanHook{&FileCore::gate_orphan_ended, this};
+}
 
 void FileCore::orphan_ended(void* context, OpCode code, std::int64_t result) noexcept {
   auto& core = *static_cast<FileCore*>(context);
   ReactorAccess::orphan_ended(core.reactor, code, result);
-  core.orphaned_op_ended(code, result < 0 ? Error::from_driver(result) : Error());
+  core.change_lost(code, result < 0 ? Error::from_driver(result) : Error());
+  core.op_is_over(code);
+}
+
+void FileCore::gate_orphan_ended(void* context, OpCode code, std::int64_t result) noexcept {
+  auto& core = *static_cast<FileCore*>(context);
+  orphan_ended(context, code, result);
+  core.gate_.leave(outcome_of(result < 0 ? Error::from_driver(result) : Error()));
 }
 
 }  // namespace diorite::detail

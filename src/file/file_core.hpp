@@ -9,6 +9,8 @@
 #include <string>
 #include <string_view>
 
+#include "file/sync_gate.hpp"
+
 #include <diorite/driver/op.hpp>
 #include <diorite/file.hpp>
 #include <diorite/file_info.hpp>
@@ -45,17 +47,17 @@ class FileCore {
   std::uint32_t in_flight = 0;
 
   /// Bookkeeping around every operation. A change is whatever a sync makes durable.
-  void op_started(OpCode code) noexcept;
+  /// False: the operation waits at the gate, which submits or completes it; else submit it now.
+  bool op_started(Op& op) noexcept;
   /// It was taken back before the system saw it.
-  void op_removed(OpCode code) noexcept;
-  /// `error` is the outcome; `covered` what changes_completed() was when a sync started.
-  void op_ended(OpCode code, std::uint8_t flags, const Error& error,
-                std::uint64_t covered) noexcept;
+  void op_removed(const Op& op) noexcept;
+  /// `error` is the outcome.
+  void op_ended(const Op& op, const Error& error) noexcept;
   /// The outcome of an operation whose coroutine is gone: nobody else hears of its failure.
-  void orphaned_op_ended(OpCode code, const Error& error) noexcept;
+  void unheard_op_ended(const Op& op, const Error& error) noexcept;
   bool is_dirty() const noexcept { return changes_in_flight_ > 0 || changed_ != synced_; }
-  /// What a sync that is submitted now will cover: every change that has completed.
-  std::uint64_t changes_completed() const noexcept { return changed_; }
+  /// Notes in a sync what it will cover: every change that has completed by now.
+  void sync_submitted(Op& sync) noexcept { static_cast<InfoOp&>(sync).length = changed_; }
 
   /// Why such an operation cannot start now, if it cannot. `about` is what the user asked for.
   Error refusal(OpCode code, ErrorContext about) const noexcept;
@@ -63,8 +65,8 @@ class FileCore {
   /// What a refused write or sync answers.
   Error poisoned(ErrorContext about) const noexcept;
 
-  /// Told of operations whose coroutine is gone.
-  OrphanHook orphan_hook() noexcept;
+  /// Told of the end of `op`, whose coroutine dies now.
+  OrphanHook orphan_hook(const Op& op) noexcept;
 
   /// Resumed through the ready queue when the last operation ends; see DirectFile::close.
   ReadyNode* idle_waiter = nullptr;
@@ -74,9 +76,13 @@ class FileCore {
  private:
   FileCore(Reactor& owner, DriverFile open_handle, std::string open_path) noexcept;
   ~FileCore();
+  bool passes_gate(const Op& op) const noexcept;
+  bool is_durable_write(const Op& op) const noexcept;
+  void change_lost(OpCode code, const Error& error) noexcept;
   void op_is_over(OpCode code) noexcept;
   static void finish_close(ReadyCall& call) noexcept;
   static void orphan_ended(void* context, OpCode code, std::int64_t result) noexcept;
+  static void gate_orphan_ended(void* context, OpCode code, std::int64_t result) noexcept;
 
   struct Closer : ReadyCall {
     explicit Closer(FileCore& owner) noexcept : ReadyCall(&FileCore::finish_close), core(owner) {}
@@ -87,6 +93,7 @@ class FileCore {
   std::uint32_t changes_in_flight_ = 0;
   std::uint64_t changed_ = 0;
   std::uint64_t synced_ = 0;
+  SyncGate gate_{*this};
   Closer closer_{*this};
   Op close_op_;
 };

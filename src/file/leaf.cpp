@@ -21,6 +21,12 @@ bool has_progress(const Op& op) noexcept {
 }  // namespace
 
 bool LeafCore::start(Op& op, std::coroutine_handle<> frame, TaskContext& context) noexcept {
+  if (!prepare(op, frame, context)) return false;
+  ReactorAccess::submit(*reactor_, op);
+  return true;
+}
+
+bool LeafCore::prepare(Op& op, std::coroutine_handle<> frame, TaskContext& context) noexcept {
   DIORITE_ASSERT(op_ == nullptr, "an awaitable is awaited once");
   DIORITE_ASSERT(context.reactor == reactor_, "an operation belongs to another reactor");
   op_ = &op;
@@ -30,7 +36,6 @@ bool LeafCore::start(Op& op, std::coroutine_handle<> frame, TaskContext& context
     stop_.arm(*stop_state_);
   }
   op.set_frame(frame);
-  ReactorAccess::submit(*reactor_, op);
   return true;
 }
 
@@ -53,8 +58,12 @@ bool LeafCore::was_stopped() const noexcept {
 void LeafCore::stopped(StopCallback& callback) noexcept {
   LeafCore& leaf = static_cast<Stop&>(callback).leaf;
   Op& op = *leaf.op_;
-  if (!leaf.with_driver()) return;  // completed: its own result stands
-  if (!ReactorAccess::remove(*leaf.reactor_, op)) return;
+  if (leaf.waits_at_gate()) {
+    op.unlink();
+  } else {
+    if (!leaf.with_driver()) return;  // completed: its own result stands
+    if (!ReactorAccess::remove(*leaf.reactor_, op)) return;
+  }
   op.result = -ECANCELED;
   op.state = OpState::done;
   ReactorAccess::ready(*leaf.reactor_).push(op);
@@ -63,7 +72,7 @@ void LeafCore::stopped(StopCallback& callback) noexcept {
 bool LeafCore::abandon() noexcept {
   stop_.disarm();
   if (op_ == nullptr) return false;
-  if (op_->state == OpState::done && op_->linked()) op_->unlink();
+  if (!with_driver() && op_->linked()) op_->unlink();
   return with_driver() && !ReactorAccess::remove(*reactor_, *op_);
 }
 
@@ -87,19 +96,23 @@ bool FileLeaf::start_on_file(Op& op, std::coroutine_handle<> frame, TaskContext&
   refusal_ = file_->refusal(op.code, about);
   if (refusal_) return false;
   op.file = file_->handle;
-  if (!start(op, frame, context)) return false;
-  file_->op_started(op.code);
+  if (!prepare(op, frame, context)) return false;
+  if (file_->op_started(op)) ReactorAccess::submit(reactor(), op);
   return true;
 }
 
 Error FileLeaf::end_on_file(Op& op, std::uint64_t offset, std::uint64_t length) noexcept {
   if (refusal_) return refusal_;
+  if (refused_at_gate()) {
+    leave_stop();
+    file_->op_removed(op);
+    return file_->poisoned({.operation = operation_, .offset = offset, .length = length});
+  }
   const bool submitted = op.state != OpState::idle;
   const bool taken_back = was_stopped() && !has_progress(op);
   Error error = end();
-  // Linux tells a write-back error once: a sync that failed meanwhile may have had the one that was
-  // meant for this.
-  if (!error && syncs_file(op.code) && file_->poison) {
+  // What failed meanwhile may have been told of the loss that this one was to ask about.
+  if (syncs_file(op.code) && submitted && !taken_back && file_->poison) {
     error = file_->poisoned({.operation = operation_});
   }
   if (error) {
@@ -107,10 +120,9 @@ Error FileLeaf::end_on_file(Op& op, std::uint64_t offset, std::uint64_t length) 
         error, {.operation = operation_, .path = file_->path, .offset = offset, .length = length});
   }
   if (taken_back) {
-    file_->op_removed(op.code);
+    file_->op_removed(op);
   } else if (submitted) {
-    const std::uint64_t covered = syncs_file(op.code) ? static_cast<InfoOp&>(op).length : 0;
-    file_->op_ended(op.code, op.flags, error, covered);
+    file_->op_ended(op, error);
   }
   return error;
 }
@@ -120,19 +132,19 @@ void FileLeaf::die_on_file(Op& op, Pin buffer, bool borrowed) noexcept {
   // Linked and done: it ended, but its coroutine was destroyed before it could hear of it.
   const bool unheard = op.state == OpState::done && op.linked();
   const bool taken_back = unheard && was_stopped();
-  const bool had_driver = with_driver();
+  const bool not_begun = with_driver() || waits_at_gate();
   if (abandon()) {
     if (!borrowed) {
-      const OrphanHook hook = file_->orphan_hook();
+      const OrphanHook hook = file_->orphan_hook(op);
       orphan(std::move(buffer), std::move(file_).pin(), hook);
       return;
     }
     reap();
-  } else if (had_driver || taken_back) {
+  } else if (not_begun || taken_back) {
     if (has_progress(op)) {
-      file_->orphaned_op_ended(op.code, Error());
+      file_->unheard_op_ended(op, Error());
     } else {
-      file_->op_removed(op.code);
+      file_->op_removed(op);
     }
     return;
   } else if (!unheard) {
@@ -143,7 +155,7 @@ void FileLeaf::die_on_file(Op& op, Pin buffer, bool borrowed) noexcept {
   if (error && writes_or_syncs(op.code)) {
     ++ReactorAccess::stats(file_->reactor).orphan_errors;
   }
-  file_->orphaned_op_ended(op.code, error);
+  file_->unheard_op_ended(op, error);
 }
 
 TransferLeaf::TransferLeaf(FileRef file, const char* operation, Error refusal, OpCode code,
