@@ -92,8 +92,8 @@ enum class JournalSync : std::uint8_t {
 
 /// Trivially copyable. Every limit is checked by open(): Errc::out_of_range names the field.
 struct JournalOptions {
-  std::uint64_t segment_bytes = std::uint64_t{64} << 20;  ///< 1 MiB to 4 GiB, multiple of 64 KiB;
-                                                          ///< of new segments
+  /// Of new segments: 64 KiB to 4 GiB in steps of 64 KiB, and at least 16 pad units.
+  std::uint64_t segment_bytes = std::uint64_t{64} << 20;
   JournalSync sync = JournalSync::dsync;
   std::uint32_t in_flight_max = 4;             ///< commits with the device at once, 1 to 64
   std::uint32_t commit_bytes_max = 256 << 10;  ///< 16 KiB to 4 MiB; a larger record commits alone

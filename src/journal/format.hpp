@@ -7,6 +7,7 @@
 
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -21,7 +22,7 @@ using Uuid = std::array<std::byte, 16>;
 inline constexpr std::uint32_t kBlockBytes = 4096;
 inline constexpr std::uint32_t kPadUnitMin = 512;
 inline constexpr std::uint32_t kPadUnitMax = 65536;
-inline constexpr std::uint64_t kSegmentBytesMin = 1_MiB;
+inline constexpr std::uint64_t kSegmentBytesMin = 64_KiB;
 inline constexpr std::uint64_t kSegmentBytesMax = 4_GiB;
 inline constexpr std::uint64_t kRecordBytesMax = 16_MiB;
 inline constexpr std::uint32_t kCommitHeaderBytes = 64;
@@ -207,9 +208,14 @@ constexpr bool legal_pad_unit(std::uint32_t pad_unit) noexcept {
   return is_power_of_two(pad_unit) && pad_unit >= kPadUnitMin && pad_unit <= kPadUnitMax;
 }
 
+/// Room for a few commits however large the unit is. Requires: pad_unit is legal.
+constexpr std::uint64_t capacity_min(std::uint32_t pad_unit) noexcept {
+  return std::max(kSegmentBytesMin, 16 * std::uint64_t{stride_of(pad_unit)});
+}
+
 /// Requires: pad_unit is legal.
 constexpr bool legal_capacity(std::uint64_t capacity, std::uint32_t pad_unit) noexcept {
-  return capacity >= kSegmentBytesMin && capacity <= kSegmentBytesMax &&
+  return capacity >= capacity_min(pad_unit) && capacity <= kSegmentBytesMax &&
          is_aligned(capacity, stride_of(pad_unit));
 }
 

@@ -39,7 +39,7 @@ Error check_options(const JournalOptions& options, std::string_view dir) noexcep
       options.segment_bytes > wal::kSegmentBytesMax ||
       !is_aligned(options.segment_bytes, kSegmentUnit)) {
     return range_error(dir, options.segment_bytes, wal::kSegmentBytesMax,
-                       "segment_bytes: 1 MiB to 4 GiB, a multiple of 64 KiB");
+                       "segment_bytes: 64 KiB to 4 GiB, a multiple of 64 KiB");
   }
   if (options.sync != JournalSync::dsync && options.sync != JournalSync::flush) {
     return range_error(dir, static_cast<std::uint64_t>(options.sync), 1, "sync: dsync or flush");
@@ -80,7 +80,12 @@ Result<std::uint32_t> required_pad_unit(const DirectFile& file, const JournalOpt
                          .path = file.path(),
                          .note = "direct I/O here demands units of more than 64 KiB"});
   }
-  return static_cast<std::uint32_t>(std::min<std::uint64_t>(unit, wal::kPadUnitMax));
+  const auto pad_unit = static_cast<std::uint32_t>(std::min<std::uint64_t>(unit, wal::kPadUnitMax));
+  if (options.segment_bytes < wal::capacity_min(pad_unit)) {
+    return range_error(file.path(), options.segment_bytes, wal::capacity_min(pad_unit),
+                       "segment_bytes: at least 16 times the unit that is written at once here");
+  }
+  return pad_unit;
 }
 
 Task<Result<void>> lock_file(DirectFile& file, Duration wait) {

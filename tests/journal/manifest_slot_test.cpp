@@ -103,7 +103,7 @@ TEST_CASE("manifest: the verdict says what is wrong with an intact slot", "[jour
     CHECK(verdict_with<std::uint32_t>(96, pad_unit) == BlockVerdict::bad_pad_unit);
   }
   for (const std::uint64_t capacity :
-       {0_KiB, 4_KiB, 1_MiB - 4_KiB, 1_MiB + 4_KiB, 4_GiB + 8_KiB, 1_GiB << 33, ~0_KiB}) {
+       {0_KiB, 4_KiB, 128_KiB - 8_KiB, 1_MiB + 4_KiB, 4_GiB + 8_KiB, 1_GiB << 33, ~0_KiB}) {
     CHECK(verdict_with<std::uint64_t>(104, capacity) == BlockVerdict::bad_capacity);
   }
   CHECK(verdict_with<std::uint64_t>(104, 4_GiB) == BlockVerdict::valid);
