@@ -73,14 +73,15 @@ Task<Result<AlignedBuf>> JournalOpener::read_slot(std::uint64_t offset) {
   DIORITE_CO_TRY(AlignedBuf slot, AlignedBuf::with_cap(unit));
   Error error;
   for (int tries = 0; tries < kTries; ++tries) {
-    BufIoResult read = co_await file.read_some_at(std::move(slot), offset, unit);
+    BufIoResult read = co_await file.read_at(std::move(slot), offset, unit);
     error = read.error();
     slot = std::move(read.buf());
     if (!is_device(error)) break;
   }
   // A slot that cannot be read is one that is not valid: the other one counts.
   if (is_device(error)) slot.clear();
-  if (error && !is_device(error)) co_return error;
+  // Neither is one that the file ends in.
+  if (error && !is_device(error) && error != Errc::short_io) co_return error;
   co_return std::move(slot);
 }
 

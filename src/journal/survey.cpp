@@ -133,15 +133,14 @@ Task<Result<void>> read_segment_header(DirectFile& file, SegmentFacts& facts) {
   DIORITE_CO_TRY(AlignedBuf block, AlignedBuf::with_cap(static_cast<std::size_t>(unit)));
   Error error;
   for (int tries = 0; tries < kTries; ++tries) {
-    BufIoResult read =
-        co_await file.read_some_at(std::move(block), 0, static_cast<std::size_t>(unit));
+    BufIoResult read = co_await file.read_at(std::move(block), 0, static_cast<std::size_t>(unit));
     error = read.error();
     block = std::move(read.buf());
     if (!is_device(error)) break;
   }
   if (is_device(error)) {
     facts.unreadable = error;
-  } else if (error) {
+  } else if (error && error != Errc::short_io) {
     co_return error;
   } else {
     facts.verdict = wal::decode_segment_header(block.bytes(), facts.header);

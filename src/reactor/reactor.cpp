@@ -131,6 +131,7 @@ void Reactor::run_ready() {
 }
 
 void Reactor::run_hooks() noexcept {
+  if (turn_hooks_.empty()) return;
   // Each goes back to its place before it runs, so that a hook may remove any hook.
   IntrusiveList<TurnHook> left;
   left.splice_back(turn_hooks_);

@@ -515,6 +515,23 @@ TEST_CASE("blocks that cannot be read are a torn tail behind the end, and damage
   }
 }
 
+TEST_CASE("a read that is cut short is no end of a file") {
+  JournalBuilder log;
+  log.start();
+  log.append({"one"});
+  const TempDir dir;
+  log.save(dir);
+  FaultReactor rig = make_fault_reactor();
+  rig.faults.shorten(OpCode::read, 1, 512, "MANIFEST");
+  rig.faults.shorten(OpCode::read, 1, 1024, segment_name(0));
+  rig.faults.shorten(OpCode::read, 2, 512, segment_name(0));
+  rig.faults.shorten(OpCode::read, 1, 512, segment_name(1));
+  const Opened opened = open_dir(*rig.reactor, dir.path());
+  REQUIRE(opened.error.text() == "no error");
+  CHECK(opened.journal.recovery.verdict == JournalVerdict::torn);
+  CHECK(read_log(*rig.reactor, opened).payloads() == log.records);
+}
+
 TEST_CASE("without room for a segment the journal opens to be read") {
   FaultReactor rig = make_fault_reactor();
   const TempDir dir;
