@@ -347,7 +347,8 @@ class Journal {
   std::string_view dir() const noexcept;
 
   /// Waits for everything appended, ends the journal cleanly, releases the lock. Appends are
-  /// refused from the call on. Errors: poisoned.
+  /// refused from the call on. Errors: poisoned; the system's where the last segment is full and no
+  /// other can be made: then everything appended is durable, and the next open finds a torn end.
   Task<Result<void>> close();
 
  private:

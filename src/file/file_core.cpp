@@ -129,9 +129,11 @@ void FileCore::unheard_op_ended(const Op& op, const Error& error) noexcept {
 
 void FileCore::change_lost(OpCode code, const Error& error) noexcept {
   if (changes_file(code)) ++changed_;
-  // An allocation that found no room has lost nothing.
+  // An allocation that found no room has lost nothing, and a write that was given up was promised
+  // to nobody.
+  const bool given_up = code == OpCode::write && is_cancelled(error);
   const bool loses_data = code == OpCode::write || syncs_file(code) || is_device(error);
-  if (error && loses_data) {
+  if (error && loses_data && !given_up) {
     poison_with(with_context(error, {.operation = to_string(code),
                                      .path = path,
                                      .note = "its coroutine was gone before it failed"}));

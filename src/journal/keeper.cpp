@@ -279,7 +279,14 @@ Task<> JournalCore::stop_background() {
 }
 
 Task<Result<void>> JournalCore::end_cleanly() {
-  if (!fits_segment(next_commit_lsn_, 0) && !rotate()) co_return Result<void>();
+  if (!fits_segment(next_commit_lsn_, 0)) {
+    if (spares_.empty()) {
+      Result<SegmentRef> spare = co_await store_->prepare_next();
+      if (!spare) co_return spare.error();
+      spares_.push_back(std::move(*spare));
+    }
+    rotate();
+  }
   Result<Lsn> end = add_control(wal::CommitKind::close);
   if (!end) co_return end.error();
   SyncThroughAwait closed(*this, *end, Error());

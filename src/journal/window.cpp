@@ -57,8 +57,11 @@ Task<Error> SegmentWindow::read(SegmentRef segment, RawIoBuf to, std::uint64_t o
 }
 
 Result<void> SegmentWindow::make_room(Part& part, std::uint64_t bytes) {
-  const std::uint64_t wanted = kCarryBytes + std::max<std::uint64_t>(bytes, kChunkBytes);
-  if (part.memory.capacity() >= wanted) return {};
+  const std::uint64_t needed = kCarryBytes + bytes;
+  if (part.memory.capacity() >= needed) return {};
+  // Room for all chunks to come, but small segments need no large memory.
+  const std::uint64_t wanted =
+      std::max(needed, kCarryBytes + std::min<std::uint64_t>(kChunkBytes, limit_));
   Result<AlignedBuf> memory = AlignedBuf::with_cap(static_cast<std::size_t>(wanted));
   if (!memory) return memory.error();
   part.memory = std::move(*memory);
@@ -82,7 +85,8 @@ const UnreadableRange* SegmentWindow::unreadable_in(std::uint64_t at,
 }
 
 Task<Result<void>> SegmentWindow::read_blocks(RawIoBuf to, std::uint64_t offset) {
-  const std::uint64_t unit = std::max(wal::stride_of(segment_->header.pad_unit), read_unit());
+  // As small as commits may be: one that can be read must not be lost with its neighbour.
+  const std::uint64_t unit = std::max(segment_->header.pad_unit, read_unit());
   for (std::uint64_t done = 0; done < to.capacity();) {
     const std::uint64_t step = std::min<std::uint64_t>(unit, to.capacity() - done);
     const RawIoBuf block =

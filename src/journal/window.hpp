@@ -86,7 +86,7 @@ class SegmentWindow {
 
   std::uint32_t read_unit() const noexcept;
   static Task<Error> read(SegmentRef segment, RawIoBuf to, std::uint64_t offset);
-  static Result<void> make_room(Part& part, std::uint64_t bytes);
+  Result<void> make_room(Part& part, std::uint64_t bytes);
   Task<Result<void>> load(Part& part, std::uint64_t begin, std::uint64_t bytes);
   Task<Result<void>> read_blocks(RawIoBuf to, std::uint64_t offset);
   void note_unreadable(std::uint64_t begin, std::uint64_t end, const Error& error);
