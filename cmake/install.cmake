@@ -10,6 +10,13 @@ install(
   ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}"
   FILE_SET HEADERS DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}"
   FILE_SET optional_headers DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
+if(DIORITE_BUILD_SIM)
+  install(
+    TARGETS diorite_sim
+    EXPORT diorite-targets
+    ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}"
+    FILE_SET HEADERS DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
+endif()
 install(
   EXPORT diorite-targets
   NAMESPACE diorite::
@@ -45,4 +52,9 @@ endif()
 configure_file(cmake/diorite.pc.in "${CMAKE_CURRENT_BINARY_DIR}/diorite.pc" @ONLY)
 install(FILES "${CMAKE_CURRENT_BINARY_DIR}/diorite.pc"
         DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
+if(DIORITE_BUILD_SIM)
+  configure_file(cmake/diorite-sim.pc.in "${CMAKE_CURRENT_BINARY_DIR}/diorite-sim.pc" @ONLY)
+  install(FILES "${CMAKE_CURRENT_BINARY_DIR}/diorite-sim.pc"
+          DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
+endif()
 install(FILES LICENSE DESTINATION "${CMAKE_INSTALL_DOCDIR}")

@@ -2,10 +2,11 @@
 # Installs what diorite's build needs and this machine lacks, through apt. Does nothing when
 # everything is there.
 #
-#   scripts/setup.sh [clang-14] [clang-19] [format]
+#   scripts/setup.sh [clang-14] [clang-19] [format] [powercut]
 #
 # Without arguments: compiler, CMake, Ninja, liburing, fmt, Catch2. The arguments add the clang
-# compilers with their sanitizers, and clang-format.
+# compilers with their sanitizers, clang-format, and what the power-cut test needs: libfuse3 and the
+# programs of ext4, XFS and btrfs.
 set -euo pipefail
 
 readonly kCmakeMin="3.24"
@@ -17,6 +18,9 @@ fail() {
 }
 
 has_command() { command -v "$1" >/dev/null 2>&1; }
+
+# Programs for the administrator, whose folders are not in everybody's PATH.
+has_admin_command() { PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1; }
 
 has_header() {
   has_command g++ && printf '#include <%s>\n' "$1" | g++ -std=c++20 -x c++ -E - >/dev/null 2>&1
@@ -54,6 +58,13 @@ missing_packages() {
         has_clang_runtime "${set#clang-}" || echo "libclang-rt-${set#clang-}-dev"
         ;;
       format) has_command clang-format-19 || echo clang-format-19 ;;
+      powercut)
+        pkg-config --exists fuse3 2>/dev/null || echo libfuse3-dev
+        has_admin_command fusermount3 || echo fuse3
+        has_admin_command mkfs.ext4 || echo e2fsprogs
+        has_admin_command mkfs.xfs || echo xfsprogs
+        has_admin_command mkfs.btrfs || echo btrfs-progs
+        ;;
     esac
   done
 }
@@ -75,8 +86,8 @@ install_packages() {
 
 for argument in "$@"; do
   case "$argument" in
-    clang-14 | clang-19 | format) ;;
-    *) fail "unknown argument $argument (known: clang-14 clang-19 format)" ;;
+    clang-14 | clang-19 | format | powercut) ;;
+    *) fail "unknown argument $argument (known: clang-14 clang-19 format powercut)" ;;
   esac
 done
 

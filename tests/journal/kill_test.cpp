@@ -1,14 +1,13 @@
 // Processes that are killed at any moment, while they append and while they recover: what they had
 // acknowledged is there, in order and byte for byte, and nothing that was never appended.
 
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <csignal>
 #include <map>
 
 #include "journal_rig.hpp"
+#include "kill_child.hpp"
 
 namespace diorite::test {
 namespace {
@@ -48,31 +47,6 @@ JournalOptions kill_options(std::uint32_t round) {
   options.spares = 2;
   options.lock_wait_ms = 20000;
   return options;
-}
-
-/// All of it, however often the call is interrupted. Whole records fit into a pipe at once.
-bool send(int to, const void* bytes, std::size_t size) {
-  const char* at = static_cast<const char*>(bytes);
-  while (size > 0) {
-    const ssize_t sent = ::write(to, at, size);
-    if (sent < 0 && errno == EINTR) continue;
-    if (sent <= 0) return false;
-    at += sent;
-    size -= static_cast<std::size_t>(sent);
-  }
-  return true;
-}
-
-bool receive(int from, void* bytes, std::size_t size) {
-  char* at = static_cast<char*>(bytes);
-  while (size > 0) {
-    const ssize_t got = ::read(from, at, size);
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) return false;
-    at += got;
-    size -= static_cast<std::size_t>(got);
-  }
-  return true;
 }
 
 Task<> append_for_ever(Journal& journal, Id id, int pipe) {
@@ -117,30 +91,6 @@ Task<> append_for_ever(Journal& journal, Id id, int pipe) {
     if (faults.is_held(hold)) ::kill(::getpid(), SIGKILL);
   }
   ::_exit(0);  // it did not do that many
-}
-
-/// Runs `code` in a child, with the write end of a pipe; the read end is `*from`.
-template <class F>
-pid_t fork_child(F code, int* from) {
-  int ends[2];
-  if (::pipe(ends) != 0) FAIL("pipe");
-  const pid_t child = ::fork();
-  if (child < 0) FAIL("fork");
-  if (child == 0) {
-    ::close(ends[0]);
-    code(ends[1]);
-    ::_exit(9);
-  }
-  ::close(ends[1]);
-  *from = ends[0];
-  return child;
-}
-
-int wait_for(pid_t child) {
-  int status = 0;
-  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
-  }
-  return status;
 }
 
 /// Lets a child append, kills it after `count` acknowledgements, and returns all that it gave.

@@ -1,2 +1,5 @@
 include("${CMAKE_CURRENT_LIST_DIR}/common.cmake")
 configure_build_run(find_package "-DCMAKE_PREFIX_PATH=${STAGE_DIR}" "-DWANTED=${VERSION}")
+if(EXISTS "${WORK_DIR}/build/consumer_sim")
+  check_program("${WORK_DIR}/build/consumer_sim")
+endif()

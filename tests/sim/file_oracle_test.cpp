@@ -1,0 +1,163 @@
+// FileOracle: which bytes it takes for possible, and that it catches the others.
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "support/catch.hpp"
+
+#include <diorite/sim/oracle.hpp>
+
+namespace diorite::sim {
+namespace {
+
+std::vector<std::byte> sectors(std::initializer_list<int> values) {
+  std::vector<std::byte> bytes;
+  for (const int value : values) {
+    bytes.insert(bytes.end(), Disk::kSectorBytes, static_cast<std::byte>(value));
+  }
+  return bytes;
+}
+
+void write(FileOracle& oracle, std::uint64_t offset, std::initializer_list<int> values,
+           bool durable = false) {
+  oracle.wrote(oracle.writing(offset, sectors(values)), true, durable);
+}
+
+void sync(FileOracle& oracle, bool success = true) { oracle.synced(oracle.syncing(), success); }
+
+}  // namespace
+
+TEST_CASE("after a power cut each unsynced sector is old or new") {
+  FileOracle oracle;
+  write(oracle, 0, {1, 1});
+  sync(oracle);
+  write(oracle, 0, {2, 2});
+  SECTION("old") { CHECK(oracle.check_found(sectors({1, 1})).empty()); }
+  SECTION("torn") { CHECK(oracle.check_found(sectors({2, 1})).empty()); }
+  SECTION("neither") { CHECK_FALSE(oracle.check_found(sectors({1, 3})).empty()); }
+  SECTION("shorter") { CHECK_FALSE(oracle.check_found(sectors({1})).empty()); }
+  SECTION("what was found stays") {
+    REQUIRE(oracle.check_found(sectors({2, 1})).empty());
+    CHECK_FALSE(oracle.check_found(sectors({1, 1})).empty());
+  }
+}
+
+TEST_CASE("a sync covers what had ended before it began, and no more") {
+  FileOracle oracle;
+  write(oracle, 0, {1});
+  const std::uint64_t open_write = oracle.writing(512, sectors({7}));
+  const std::uint64_t id = oracle.syncing();
+  oracle.wrote(open_write, true, false);
+  oracle.synced(id, true);
+  SECTION("covered") { CHECK_FALSE(oracle.check_found(sectors({0, 7})).empty()); }
+  SECTION("not covered") { CHECK(oracle.check_found(sectors({1, 0})).empty()); }
+  SECTION("and since is a limit, too") {
+    FileOracle later;
+    write(later, 0, {1});
+    later.synced(later.syncing(later.now()), true);
+    CHECK(later.check_found(sectors({0})).empty());
+  }
+}
+
+TEST_CASE("a durable write is durable by itself") {
+  FileOracle oracle;
+  write(oracle, 0, {1}, true);
+  CHECK_FALSE(oracle.check_found({}).empty());
+}
+
+TEST_CASE("after a failed sync nothing that it covered is certain") {
+  FileOracle oracle;
+  write(oracle, 0, {1});
+  sync(oracle);
+  write(oracle, 0, {2});
+  sync(oracle, false);
+  sync(oracle);  // reports success, and has nothing left to make durable
+  SECTION("old on the disk") { CHECK(oracle.check_found(sectors({1})).empty()); }
+  SECTION("new on the disk") { CHECK(oracle.check_found(sectors({2})).empty()); }
+  SECTION("old for readers") {
+    CHECK(oracle.check_read(oracle.reading(), 0, sectors({1})).empty());
+  }
+}
+
+TEST_CASE("a write that failed may have taken place, and may not") {
+  FileOracle oracle;
+  write(oracle, 0, {1}, true);
+  oracle.wrote(oracle.writing(0, sectors({2})), false, false);
+  const bool took_place = GENERATE(false, true);
+  CHECK(oracle.check_found(sectors({took_place ? 2 : 1})).empty());
+}
+
+TEST_CASE("reads see what was written last before they began") {
+  FileOracle oracle;
+  write(oracle, 0, {1});
+  const std::uint64_t early = oracle.reading();
+  write(oracle, 0, {2}, true);
+  CHECK(oracle.check_read(early, 0, sectors({1})).empty());
+  CHECK(oracle.check_read(oracle.reading(), 0, sectors({2})).empty());
+  CHECK_FALSE(oracle.check_read(oracle.reading(), 0, sectors({1})).empty());
+  // Two writes at once: either may be the last.
+  const std::uint64_t a = oracle.writing(0, sectors({3}));
+  const std::uint64_t b = oracle.writing(0, sectors({4}));
+  oracle.wrote(b, true, false);
+  oracle.wrote(a, true, false);
+  CHECK(oracle.check_read(oracle.reading(), 0, sectors({3})).empty());
+  CHECK(oracle.check_read(oracle.reading(), 0, sectors({4})).empty());
+  CHECK_FALSE(oracle.check_read(oracle.reading(), 0, sectors({2})).empty());
+}
+
+TEST_CASE("damage reaches as far as the block of a torn write") {
+  const FileOracleOptions options{.sector_bytes = 512, .block_bytes = 1024};
+  FileOracle oracle(options);
+  write(oracle, 0, {1, 1, 1, 1}, true);
+  write(oracle, 0, {2});
+  const std::array<std::uint64_t, 1> first{0};
+  const std::array<std::uint64_t, 1> second{1024};
+  SECTION("garbage beside it") { CHECK(oracle.check_found(sectors({9, 9, 1, 1})).empty()); }
+  SECTION("garbage elsewhere") { CHECK_FALSE(oracle.check_found(sectors({2, 1, 9, 1})).empty()); }
+  SECTION("unreadable") {
+    REQUIRE(oracle.check_found(sectors({0, 0, 1, 1}), first).empty());
+    // It stays unreadable until it is written anew.
+    CHECK(oracle.check_found(sectors({0, 0, 1, 1}), first).empty());
+    write(oracle, 0, {3, 3}, true);
+    CHECK_FALSE(oracle.check_found(sectors({0, 0, 1, 1}), first).empty());
+  }
+  SECTION("unreadable elsewhere") {
+    CHECK_FALSE(oracle.check_found(sectors({2, 1, 0, 0}), second).empty());
+  }
+}
+
+TEST_CASE("space that was never written is zero, or what stood there before") {
+  for (const bool stale : {false, true}) {
+    const FileOracleOptions options{.stale_space = stale};
+    FileOracle oracle(options);
+    write(oracle, 0, {1});
+    CHECK(oracle.check_found(sectors({5})).empty() == stale);
+  }
+}
+
+TEST_CASE("a transfer may be cut short within a sector, of files in the page cache") {
+  for (const bool splits : {false, true}) {
+    const FileOracleOptions options{.splits_sectors = splits};
+    FileOracle oracle(options);
+    write(oracle, 0, {1}, true);
+    write(oracle, 0, {2});
+    std::vector<std::byte> mixed = sectors({2});
+    std::fill(mixed.begin() + 100, mixed.end(), std::byte{1});
+    CHECK(oracle.check_found(mixed).empty() == splits);
+  }
+}
+
+TEST_CASE("what is sure") {
+  FileOracle oracle;
+  CHECK(oracle.is_surely(0, sectors({0})));
+  write(oracle, 0, {1});
+  CHECK_FALSE(oracle.is_surely(0, sectors({1})));
+  sync(oracle);
+  CHECK(oracle.is_surely(0, sectors({1})));
+  oracle.writing(0, sectors({2}));
+  CHECK_FALSE(oracle.is_surely(0, sectors({1})));
+}
+
+}  // namespace diorite::sim

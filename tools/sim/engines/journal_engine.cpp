@@ -1,0 +1,201 @@
+#include "engines/journal_engine.hpp"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <utility>
+
+#include "engines/payload.hpp"
+
+#include <diorite/align.hpp>
+#include <diorite/scope.hpp>
+#include <diorite/timer.hpp>
+
+namespace diorite::sim {
+namespace {
+
+constexpr const char* kDir = "wal";
+// Longer than any operation of a dead process may hold the lock: see Profile::stuck_max.
+constexpr std::uint32_t kLockWaitMs = 60'000;
+
+bool says_corrupt(const Error& error) {
+  return error == Errc::corrupt || error == Errc::missing_segment || error == Errc::manifest_lost ||
+         error == Errc::bad_format || error == Errc::tail_unreadable;
+}
+
+}  // namespace
+
+JournalEngine::JournalEngine(Choices& choices, Size size)
+    : size_(size),
+      appenders_(1 + choices.draw_skewed(8)),
+      largest_(std::array<std::uint32_t, 8>{300, 300, 300, 300, 2000, 2000, 9000,
+                                            40'000}[choices.draw(8)]) {
+  if (size_ == Size::small) {
+    appenders_ = 2;
+    options_.in_flight_max = 2;
+    options_.spares = 1;
+    options_.confirm_idle_ms = 0;
+  }
+  options_.segment_bytes = one_in(choices, 8) ? 128_KiB : 64_KiB;
+  options_.lock_wait_ms = kLockWaitMs;
+}
+
+void JournalEngine::draw_options(Life& life) {
+  if (size_ == Size::small) return;
+  Choices& choices = life.choices();
+  // These may differ from open to open.
+  options_.sync = choices.draw(2) == 0 ? JournalSync::dsync : JournalSync::flush;
+  options_.in_flight_max = 1 + choices.draw(4);
+  options_.commit_bytes_max = 16'384U << choices.draw(3);
+  options_.fill_bytes = choices.draw(2) == 0 ? 0 : 4096 * (1 + choices.draw(3));
+  options_.buffered_bytes_max = std::uint64_t{16'384} << choices.draw_skewed(6);
+  options_.spares = 1 + choices.draw(2);
+  options_.confirm_idle_ms = choices.draw(3) == 0 ? 0 : 1 + choices.draw_skewed(20);
+  if (drawn_) return;
+  // These may not: what was written with other options is judged by what they promised.
+  drawn_ = true;
+  options_.direct = one_in(choices, 4) ? Direct::off : Direct::preferred;
+  options_.pad_512 =
+      life.machine().disk().options().physical_block_bytes == 512 && choices.draw(2) == 1;
+}
+
+/// Whether the refusal is one that an honest disk, with the faults of this life, explains.
+bool JournalEngine::opens_in_spite_of(Life& life, const Error& error) const {
+  if (life.is_over()) return true;
+  if (life.damage() != nullptr) return true;
+  // Errors that were injected may hide a header, and no more than that is known of it then.
+  if (says_corrupt(error)) return life.machine().counters().errors > errors_before_;
+  // A journal in the page cache is not trusted in the boot that lost some of it.
+  const bool buffered =
+      options_.direct == Direct::off || !life.machine().disk().options().direct_possible;
+  if (error == Errc::poisoned) return buffered;
+  return !life.is_healthy();
+}
+
+Task<Result<std::vector<FoundRecord>>> JournalEngine::read_all() {
+  Result<JournalReader> reader = co_await JournalReader::open(*journal_, journal_->head_lsn());
+  if (!reader) co_return reader.error();
+  std::vector<FoundRecord> found;
+  for (;;) {
+    Result<const Record*> next = co_await reader->next();
+    if (!next) co_return next.error();
+    const Record* const record = *next;
+    if (record == nullptr) break;
+    found.push_back({record->begin,
+                     record->end,
+                     record->record_no,
+                     record->tag,
+                     record->batch,
+                     {record->payload.begin(), record->payload.end()}});
+  }
+  co_return std::move(found);
+}
+
+Task<bool> JournalEngine::open(Life& life) {
+  const Damage* const damage = life.damage();
+  if (damage != nullptr && !promised_) {
+    promised_ = surviving_promise(life.machine().disk(), kDir);
+  }
+  oracle_.opening();
+  errors_before_ = life.machine().counters().errors;
+  Result<std::unique_ptr<Journal>> opened = co_await Journal::open(life.reactor(), kDir, options_);
+  if (!opened) {
+    const Error error = opened.error();
+    if (!opens_in_spite_of(life, error)) {
+      life.violation("the open was refused: " + error.text());
+    }
+    co_return false;
+  }
+  journal_ = std::move(*opened);
+  const bool damaged_now = damage != nullptr && !settled_;
+  if (damage != nullptr) settled_ = true;
+  const Lsn* const lost_above = damaged_now ? &*promised_ : nullptr;
+  std::string wrong = oracle_.opened(journal_->recovery(), lost_above);
+  if (!wrong.empty()) {
+    life.violation(wrong);
+    co_return false;
+  }
+  Result<std::vector<FoundRecord>> found = co_await read_all();
+  if (!found) {
+    // A damaged record is found when it is read, if not before.
+    const Error error = found.error();
+    if (!opens_in_spite_of(life, error)) life.violation("a reader failed: " + error.text());
+    co_return false;
+  }
+  wrong = oracle_.check(std::move(*found));
+  if (!wrong.empty()) life.violation(wrong);
+  durable_seen_ = journal_->durable_lsn();
+  durable_at_poison_.reset();
+  readers_ = 0;
+  co_return wrong.empty();
+}
+
+Task<> JournalEngine::live(Life& life) {
+  draw_options(life);
+  const bool opened = co_await open(life);
+  if (opened && !journal_->backend().read_only) {
+    co_await work(life);
+    co_await finish(life);
+  }
+  journal_.reset();
+}
+
+Task<> JournalEngine::work(Life& life) {
+  TaskScope scope(life.reactor());
+  for (std::uint32_t i = 0; i < appenders_; ++i) scope.spawn(append_for_a_while(life));
+  [[maybe_unused]] const Result<void> joined = co_await scope.join();
+}
+
+Task<> JournalEngine::finish(Life& life) {
+  if (journal_ == nullptr) co_return;
+  const std::uint32_t way = life.choices().draw(4);
+  if (way == 1 || size_ == Size::small) co_return;
+  if (way == 2) {
+    const Result<void> synced = co_await journal_->sync_all();
+    if (!synced) life.failed(synced.error());
+    co_return;
+  }
+  const Result<void> closed = co_await journal_->close();
+  if (closed) {
+    oracle_.closed(true);
+  } else {
+    life.failed(closed.error());
+  }
+}
+
+Task<> JournalEngine::append_for_a_while(Life& life) {
+  while (journal_ != nullptr && life.goes_on()) {
+    co_await act(life);
+    if (!still_there(life)) break;
+  }
+}
+
+bool JournalEngine::still_there(Life& life) {
+  if (journal_ == nullptr) return false;
+  const Lsn durable = journal_->durable_lsn();
+  life.check(journal_->head_lsn() <= durable && durable <= journal_->next_lsn(),
+             "head, durable and next are out of order");
+  life.check(durable >= durable_seen_, "durable_lsn went back");
+  durable_seen_ = std::max(durable_seen_, durable);
+  if (!journal_->poison()) return true;
+  // The first to see it marks what was durable; later acknowledgements would lie.
+  if (!durable_at_poison_) durable_at_poison_ = durable;
+  life.check(durable == *durable_at_poison_, "a poisoned journal has acknowledged more");
+  return false;
+}
+
+void JournalEngine::acknowledge(Life& life, std::uint64_t id, const Ticket& ticket,
+                                std::uint64_t records) {
+  report(life, oracle_.acknowledged(id, ticket));
+  life.acknowledge(records);
+  if (journal_ == nullptr) return;
+  life.check(ticket.end <= journal_->durable_lsn(), "acknowledged beyond durable_lsn");
+}
+
+void JournalEngine::append_failed(Life& life, const Error& error) {
+  // Another coroutine may have destroyed the journal on purpose.
+  if (error == Errc::closed && journal_ == nullptr) return;
+  life.failed(error);
+}
+
+}  // namespace diorite::sim
