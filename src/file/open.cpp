@@ -122,15 +122,17 @@ Task<Result<DirectFile>> DirectFile::open_with(Reactor& reactor, std::string pat
   const bool truncate_later = options.truncate && options.direct == Direct::required;
   OpenOptions first = options;
   first.truncate = options.truncate && !truncate_later;
-  DirectOpened ladder = co_await open_ladder(reactor, path, first);
+  // The record comes first: the handle of a file that is open must not be lost for want of memory.
+  detail::FileRef core = detail::FileCore::make(reactor, DriverFile{}, std::move(path));
+  DirectOpened ladder = co_await open_ladder(reactor, core->path, first);
   if (const Error error = ladder.opened.error) {
     if (ladder.direct && options.direct == Direct::required &&
         error == std::errc::invalid_argument) {
-      co_return direct_unsupported(path, "the file system refuses O_DIRECT at open");
+      co_return direct_unsupported(core->path, "the file system refuses O_DIRECT at open");
     }
-    co_return with_context(error, {.operation = "open", .path = path});
+    co_return with_context(error, {.operation = "open", .path = core->path});
   }
-  detail::FileRef core = detail::FileCore::make(reactor, ladder.opened.handle, std::move(path));
+  core->handle = ladder.opened.handle;
   core->direct = ladder.direct;
   core->direct_reason = ladder.reason;
   core->opened_dsync = options.dsync;

@@ -28,6 +28,22 @@ void count_new(std::size_t bytes) noexcept {
   process_bytes.fetch_add(bytes, std::memory_order_relaxed);
 }
 
+/// Which allocation of the thread fails: 0 = none.
+struct FaultState {
+  std::uint64_t left = 0;
+  void (*on_failure)() = nullptr;
+  std::uint32_t shields = 0;
+  bool happened = false;
+};
+constinit thread_local FaultState fault;
+
+[[maybe_unused]] bool fails() noexcept {
+  if (fault.left == 0 || fault.shields > 0 || --fault.left > 0) return false;
+  fault.happened = true;
+  if (fault.on_failure != nullptr) fault.on_failure();
+  return true;
+}
+
 void count_delete() noexcept {
   thread_totals.deletes += 1;
   process_deletes.fetch_add(1, std::memory_order_relaxed);
@@ -44,6 +60,25 @@ AllocTotals process_alloc_totals() noexcept {
           process_deletes.load(std::memory_order_relaxed),
           process_bytes.load(std::memory_order_relaxed)};
 }
+
+bool can_fail_allocs() noexcept {
+#ifdef DIORITE_TEST_SANITIZED
+  return false;
+#else
+  return true;
+#endif
+}
+
+AllocFault::AllocFault(std::uint64_t n, void (*on_failure)()) noexcept {
+  fault.on_failure = on_failure;
+  fault.left = n;
+  fault.happened = false;
+}
+AllocFault::~AllocFault() { fault.left = 0; }
+bool AllocFault::happened() const noexcept { return fault.happened; }
+
+AllocShield::AllocShield() noexcept { ++fault.shields; }
+AllocShield::~AllocShield() { --fault.shields; }
 
 }  // namespace diorite::test
 
@@ -71,11 +106,13 @@ namespace {
 
 void* allocate(std::size_t bytes) noexcept {
   count_new(bytes);
+  if (fails()) return nullptr;
   return std::malloc(bytes != 0 ? bytes : 1);
 }
 
 void* allocate(std::size_t bytes, std::align_val_t alignment) noexcept {
   count_new(bytes);
+  if (fails()) return nullptr;
   const std::size_t multiple = static_cast<std::size_t>(alignment);
   if (bytes > SIZE_MAX - (multiple - 1)) return nullptr;
   const std::size_t rounded = (bytes + (multiple - 1)) & ~(multiple - 1);

@@ -4,6 +4,13 @@
 //   AllocCount count;
 //   run_the_steady_state();
 //   CHECK(count.here().news == 0);
+//
+// And lets them fail: the n-th of the calling thread throws bad_alloc, or returns null where the
+// form says so. Not under a sanitizer, whose operators are its own.
+//
+//   AllocFault fault(n);
+//   run(workload);
+//   if (!fault.happened()) break;
 
 #pragma once
 
@@ -36,6 +43,30 @@ class AllocCount {
 
   AllocTotals thread_;
   AllocTotals process_;
+};
+
+/// False where the operators cannot be replaced.
+bool can_fail_allocs() noexcept;
+
+/// While it lives, the n-th allocation of this thread (from 1) fails. One at a time.
+class AllocFault {
+ public:
+  /// `on_failure` is called before it does, to tell where that is.
+  explicit AllocFault(std::uint64_t n, void (*on_failure)() = nullptr) noexcept;
+  ~AllocFault();
+  AllocFault(const AllocFault&) = delete;
+  AllocFault& operator=(const AllocFault&) = delete;
+  bool happened() const noexcept;
+};
+
+/// While it lives, allocations of this thread neither fail nor count for an AllocFault: for what
+/// stands between a test and the code that it is about.
+class AllocShield {
+ public:
+  AllocShield() noexcept;
+  ~AllocShield();
+  AllocShield(const AllocShield&) = delete;
+  AllocShield& operator=(const AllocShield&) = delete;
 };
 
 }  // namespace diorite::test

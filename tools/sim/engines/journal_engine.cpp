@@ -54,7 +54,13 @@ void JournalEngine::draw_options(Life& life) {
   if (drawn_) return;
   // These may not: what was written with other options is judged by what they promised.
   drawn_ = true;
-  options_.direct = one_in(choices, 4) ? Direct::off : Direct::preferred;
+  // After a failed sync the page cache shows what is lost, and a process that is killed before it
+  // has noted the failure in MANIFEST cannot warn the next one: only direct I/O is proof against
+  // both at once.
+  const Profile& profile = life.machine().profile();
+  const bool syncs_fail = profile.error(OpCode::sync_data).per_million > 0;
+  const bool buffered = one_in(choices, 4);
+  options_.direct = buffered && !syncs_fail ? Direct::off : Direct::preferred;
   options_.pad_512 =
       life.machine().disk().options().physical_block_bytes == 512 && choices.draw(2) == 1;
 }
