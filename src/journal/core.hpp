@@ -14,7 +14,6 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <span>
 #include <string>
@@ -130,6 +129,12 @@ class JournalCore {
   Task<> confirm();
   Result<Lsn> add_control(wal::CommitKind kind) noexcept;
   Task<Result<void>> refresh_manifest();
+  Task<Result<SegmentRef>> make_spare();
+  bool was_stopped(const Error& error) const noexcept {
+    return is_cancelled(error) && background_stop_.stop_requested();
+  }
+  void refresh_failed(const Error& error) noexcept;
+  void take_spare(Result<SegmentRef> spare) noexcept;
   Task<Result<void>> end_cleanly();
   Task<> record_poison();
   Task<> stop_background();
@@ -144,10 +149,10 @@ class JournalCore {
 
   // The log's end.
   SegmentRef segment_;
-  std::deque<SegmentRef> spares_;
-  std::uint64_t next_commit_lsn_;  ///< where the next commit that is opened will begin
-  std::uint64_t last_commit_lsn_;  ///< of the last commit that was sealed
-  wal::ChainLink link_;            ///< the last commit that was submitted
+  std::vector<SegmentRef> spares_;  ///< ascending; has room for as many as are ever ready
+  std::uint64_t next_commit_lsn_;   ///< where the next commit that is opened will begin
+  std::uint64_t last_commit_lsn_;   ///< of the last commit that was sealed
+  wal::ChainLink link_;             ///< the last commit that was submitted
   std::uint64_t next_record_no_;
   std::uint64_t durable_lsn_;
   std::uint64_t promised_lsn_;  ///< highest durable_lsn that a durable commit or MANIFEST carries

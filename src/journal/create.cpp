@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
 #include <utility>
 
 #include "journal/open.hpp"
@@ -24,7 +25,11 @@ Error manifest_lost(std::string_view dir, std::string_view why) noexcept {
 }  // namespace
 
 Task<> remove_if_possible(Reactor& reactor, std::string path) {
-  [[maybe_unused]] const Result<void> removed = co_await remove(reactor, std::move(path));
+  try {
+    [[maybe_unused]] const Result<void> removed = co_await remove(reactor, std::move(path));
+  } catch (const std::bad_alloc&) {
+    // Not possible either.
+  }
 }
 
 /// A segment without a MANIFEST is what is left of a creation, unless it holds a commit: the first

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <new>
+#include <system_error>
 #include <utility>
 
 #include "journal/core.hpp"
@@ -13,6 +14,14 @@
 #include <diorite/timer.hpp>
 
 namespace diorite::detail {
+namespace {
+
+Error out_of_memory(const JournalStore& store) noexcept {
+  return with_context(Error(std::make_error_code(std::errc::not_enough_memory)),
+                      {.operation = "journal", .path = store.dir});
+}
+
+}  // namespace
 
 /// Parks a background coroutine until kick() of its node.
 class JournalCore::ParkAwait {
@@ -88,6 +97,9 @@ JournalCore::JournalCore(Reactor& reactor, OpenedJournal opened)
   // worth of admitted bytes together: the budget bounds their number.
   const std::uint64_t queued = 2 * options_.buffered_bytes_max / options_.commit_bytes_max;
   pool_.reserve(static_cast<std::size_t>(queued + options_.in_flight_max + 2));
+  // Closing may make one more than the options ask for.
+  spares_.reserve(std::max<std::size_t>(spares_.size(), options_.spares + 1));
+  store_->expect_ranges(spares_.size());
 }
 
 Result<void> JournalCore::start() {
@@ -143,11 +155,13 @@ bool JournalCore::rotate() noexcept {
   DIORITE_ASSERT(open_ == nullptr, "rotating away from an open commit");
   store_->live.back().end = next_commit_lsn_;
   segment_ = std::move(spares_.front());
-  spares_.pop_front();
+  spares_.erase(spares_.begin());
   next_commit_lsn_ = segment_->data_begin();
   LiveRange range;
   range.segment_seq = segment_->header.segment_seq;
   range.begin = next_commit_lsn_;
+  DIORITE_ASSERT(store_->live.size() < store_->live.capacity(),
+                 "a spare without a place in the log");
   store_->live.push_back(range);
   ++stats_.rotations;
   manifest_stale_ = true;
@@ -172,26 +186,62 @@ Task<Result<void>> JournalCore::refresh_manifest() {
   co_return std::move(outcome);
 }
 
+/// The place that the segment will have in the log comes first: rotate() must not fail.
+Task<Result<SegmentRef>> JournalCore::make_spare() {
+  store_->expect_ranges(spares_.size() + 1);
+  co_return co_await store_->prepare_next();
+}
+
+// MANIFEST's slot that counts is untouched, and tells less than could be told: as it did a moment
+// ago, when the rotation had not been written down yet. So lack of memory can wait for the next
+// rotation, or for close(), as long as nothing of the other slot was written.
+void JournalCore::refresh_failed(const Error& error) noexcept {
+  if (error == std::errc::not_enough_memory && store_->can_write_manifest()) return;
+  fail(error);
+}
+
+void JournalCore::take_spare(Result<SegmentRef> spare) noexcept {
+  if (spare) {
+    prepare_error_ = Error();
+    ++stats_.segments_created;
+    spares_.push_back(std::move(*spare));
+    grant_next();
+  } else {
+    prepare_error_ = spare.error();
+    prepare_wanted_ = false;
+    fail_unplaced();
+  }
+}
+
+// Nobody awaits it before the end, so an exception would end all background work unseen. A
+// cancellation that was not asked for is a failure like any other.
 Task<> JournalCore::keep() {
   for (;;) {
-    if (poison_) co_await record_poison();
+    if (poison_) {
+      try {
+        co_await record_poison();
+      } catch (const std::bad_alloc&) {
+        // Tried, as with a device that fails again.
+      }
+    }
     if (background_stop_.stop_requested()) co_return;
     if (manifest_stale_) {
       manifest_stale_ = false;
-      Result<void> outcome = co_await refresh_manifest();
-      if (!outcome && !is_cancelled(outcome.error())) fail(outcome.error());
-    } else if (prepare_wanted_ && spares_.size() < options_.spares) {
-      Result<SegmentRef> spare = co_await store_->prepare_next();
-      if (spare) {
-        prepare_error_ = Error();
-        ++stats_.segments_created;
-        spares_.push_back(std::move(*spare));
-        grant_next();
-      } else if (!is_cancelled(spare.error())) {
-        prepare_error_ = spare.error();
-        prepare_wanted_ = false;
-        fail_unplaced();
+      Result<void> outcome;
+      try {
+        outcome = co_await refresh_manifest();
+      } catch (const std::bad_alloc&) {
+        outcome = out_of_memory(*store_);
       }
+      if (!outcome && !was_stopped(outcome.error())) refresh_failed(outcome.error());
+    } else if (prepare_wanted_ && spares_.size() < options_.spares) {
+      Result<SegmentRef> spare = SegmentRef();
+      try {
+        spare = co_await make_spare();
+      } catch (const std::bad_alloc&) {
+        spare = out_of_memory(*store_);
+      }
+      if (!was_stopped(spare.error())) take_spare(std::move(spare));
     } else {
       co_await ParkAwait(keeper_node_);
     }
@@ -260,6 +310,8 @@ Task<> JournalCore::confirm() {
     }
     const std::uint64_t before = activity_;
     Result<void> slept = co_await sleep_for(std::chrono::milliseconds(options_.confirm_idle_ms));
+    // No timer could be had. The next durable record asks again.
+    if (!slept) confirm_due_ = false;
     if (!slept || poison_ || closing_) continue;
     // A granted append counts on the room that it was shown.
     if (activity_ != before || !is_idle() || granted_ != nullptr) continue;
@@ -281,7 +333,7 @@ Task<> JournalCore::stop_background() {
 Task<Result<void>> JournalCore::end_cleanly() {
   if (!fits_segment(next_commit_lsn_, 0)) {
     if (spares_.empty()) {
-      Result<SegmentRef> spare = co_await store_->prepare_next();
+      Result<SegmentRef> spare = co_await make_spare();
       if (!spare) co_return spare.error();
       spares_.push_back(std::move(*spare));
     }

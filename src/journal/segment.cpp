@@ -4,8 +4,11 @@
 
 #include <algorithm>
 #include <limits>
+#include <new>
+#include <system_error>
 #include <utility>
 
+#include "journal/open.hpp"
 #include "journal/store.hpp"
 #include "journal/store_busy.hpp"
 
@@ -117,18 +120,25 @@ Task<Result<SegmentRef>> JournalStore::prepare_next() {
 
   const std::string path = segment_path(next_seq_);
   const std::string temporary = path + std::string(wal::kTemporarySuffix);
-  Result<SegmentRef> segment = co_await fill_and_name(header, temporary);
+  Result<SegmentRef> segment = SegmentRef();
+  try {
+    segment = co_await fill_and_name(header, temporary);
+    // Before its number counts as used: a gap in the numbers would be a lost segment.
+    if (segment) remember(*segment);
+  } catch (const std::bad_alloc&) {
+    segment = with_context(Error(std::make_error_code(std::errc::not_enough_memory)),
+                           {.operation = "prepare_segment", .path = path});
+  }
   if (!segment) {
     // A segment that is not known to be named durably must not be there either. What cannot be
     // removed is empty and harmless: the next attempt replaces it, and an open takes it for a
     // spare.
-    [[maybe_unused]] const Result<void> unmade = co_await remove(reactor, temporary);
-    [[maybe_unused]] const Result<void> unnamed = co_await remove(reactor, path);
+    co_await remove_if_possible(reactor, temporary);
+    co_await remove_if_possible(reactor, path);
     co_return std::move(segment);
   }
   next_seq_ = header.segment_seq + 1;
   next_base_lsn_ = header.base_lsn + header.capacity;
-  remember(*segment);
   co_return std::move(segment);
 }
 

@@ -27,6 +27,12 @@ void JournalStore::remember(const SegmentRef& segment) {
   open_segments_.push_back(segment);
 }
 
+void JournalStore::expect_ranges(std::size_t more) {
+  if (live.capacity() - live.size() >= more) return;
+  // In proportion, as push_back grows: exact steps would copy all of them at each rotation.
+  live.reserve(live.size() + std::max(more, live.size()));
+}
+
 Task<Result<SegmentRef>> JournalStore::open_segment(std::uint64_t segment_seq) {
   for (const std::weak_ptr<JournalSegment>& entry : open_segments_) {
     SegmentRef segment = entry.lock();

@@ -9,9 +9,9 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "journal/commit_header.hpp"
@@ -84,13 +84,16 @@ class JournalStore {
   const wal::ManifestSlot& manifest() const noexcept { return manifest_; }
   /// Writes `next` (its generation is filled in) to the slot that is not the valid one, durably.
   /// One at a time (asserted). A failure leaves the valid slot alone, and forbids every later call;
-  /// a stop that came before the write does not. Errors: poisoned after a failure.
+  /// a stop that came before the write does not, nor does a lack of memory before it. Errors:
+  /// poisoned after a failure.
   Task<Result<void>> write_manifest(wal::ManifestSlot next);
+  /// False when a write has failed, or may have.
+  bool can_write_manifest() const noexcept { return !manifest_failure_; }
 
   /// Makes the segment after the highest one: allocated, zero-filled, headed, synced, named, its
   /// directory synced; in this order. One at a time (asserted). On failure nothing with a name is
-  /// left behind. Errors: the system's, limit when LSNs or sequence numbers are used up; poisoned
-  /// after a sync of the directory failed.
+  /// left behind, where it can be removed. Errors: the system's, not_enough_memory, limit when LSNs
+  /// or sequence numbers are used up; poisoned after a sync of the directory failed.
   Task<Result<SegmentRef>> prepare_next();
   /// The highest segment that has a name. Requires: there is one.
   std::uint64_t tail_seq() const noexcept { return next_seq_ - 1; }
@@ -99,6 +102,8 @@ class JournalStore {
   /// For readers: the segment, opened if it is not open.
   Task<Result<SegmentRef>> open_segment(std::uint64_t segment_seq);
   void remember(const SegmentRef& segment);
+  /// Makes room in `live` for `more` ranges, so that rotating to as many segments cannot throw.
+  void expect_ranges(std::size_t more);
 
   /// Releases LOCK and closes MANIFEST.
   Task<Result<void>> close();
@@ -128,17 +133,23 @@ class JournalStore {
 
 /// All that the appending side needs.
 struct OpenedJournal {
-  OpenedJournal() noexcept = default;
-  OpenedJournal(OpenedJournal&&) noexcept = default;
-  OpenedJournal& operator=(OpenedJournal&&) noexcept = default;
+  OpenedJournal() = default;
+  OpenedJournal(OpenedJournal&&) = default;
+  OpenedJournal& operator=(OpenedJournal&&) = default;
 
   std::unique_ptr<JournalStore> store;
   JournalRecovery recovery;
   SegmentRef segment;                 ///< being filled; null when read-only
-  std::deque<SegmentRef> spares;      ///< prepared and named, ascending, directly above `segment`
+  std::vector<SegmentRef> spares;     ///< prepared and named, ascending, directly above `segment`
   std::uint64_t next_commit_lsn = 0;  ///< in `segment`; everything below is durable
   wal::ChainLink link;                ///< the last commit of the log
 };
+// It moves from frame to frame while a coroutine ends, where nothing may be thrown. Not promised
+// above but found out here: g++ 12 lets an exception that breaks the promise of a defaulted move
+// leave the coroutine past its handlers.
+static_assert(std::is_nothrow_default_constructible_v<OpenedJournal> &&
+              std::is_nothrow_move_constructible_v<OpenedJournal> &&
+              std::is_nothrow_move_assignable_v<OpenedJournal>);
 
 /// R0 to R8 of FORMAT.md's recovery: when this returns, the EPOCH commit (if one is needed) and
 /// MANIFEST, DIRTY, are durable, and at least one spare exists unless space is short.

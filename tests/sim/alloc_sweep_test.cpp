@@ -105,7 +105,6 @@ TEST_CASE("every allocation of a cache of files fails once", "[sweep][alloc]") {
   sweep_all(lru_workloads());
 }
 
-// Not in a usual run: where memory runs out, a journal can end its process or wait for ever.
-TEST_CASE("every allocation of a journal fails once", "[.][alloc]") {
+TEST_CASE("every allocation of a journal fails once", "[sweep][alloc]") {
   sweep_all(journal_workloads());
 }

@@ -24,8 +24,6 @@ std::vector<FaultSetup> faults_of_operations() {
   std::vector<FaultSetup> faults;
   for (const int error : {EIO, ENOSPC, EINTR, EAGAIN, ECANCELED, EMFILE, EROFS}) {
     for (const Repeat repeat : {Repeat::once, Repeat::sticky}) {
-      // A cancellation answers a request; no system cancels everything from some moment on.
-      if (error == ECANCELED && repeat == Repeat::sticky) continue;
       FaultSetup fault;
       fault.kind = Kind::operation;
       fault.error = error;

@@ -80,9 +80,13 @@ class ReadyQueue {
       auto& call = *reinterpret_cast<ReadyCall*>(target & ~ReadyNode::kCallBit);
       call.function_(call);
     } else {
-      running_ = reinterpret_cast<void*>(target);
-      std::coroutine_handle<>::from_address(running_).resume();
-      running_ = nullptr;
+      // Cleared however the resumption ends, or nobody could destroy the frame any more.
+      struct Mark {
+        void*& running;
+        ~Mark() { running = nullptr; }
+      } mark{running_};
+      mark.running = reinterpret_cast<void*>(target);
+      std::coroutine_handle<>::from_address(mark.running).resume();
     }
   }
   /// Whether the oldest entry is a ReadyCall. Requires: not empty.
