@@ -46,7 +46,7 @@ void FileOracle::wrote(std::uint64_t id, bool success, bool durable) {
   if (found == writes_.end() || !success) return;
   Write& write = found->second;
   write.ended = ++clock_;
-  write.certain = true;
+  write.certain = durable || !write.lost;
   write.durable = durable;
   if (durable) prune();
 }
@@ -65,17 +65,23 @@ void FileOracle::synced(std::uint64_t id, bool success) {
   if (sync == syncs_.end()) return;
   const std::vector<std::uint64_t> covered = std::move(sync->second);
   syncs_.erase(sync);
+  if (!success) return lose_all();
   for (const std::uint64_t name : covered) {
+    // One that another sync has lost meanwhile stays lost.
     const auto found = writes_.find(name);
-    if (found == writes_.end() || found->second.durable) continue;
-    if (success) {
-      // One that another sync has lost meanwhile stays lost.
-      found->second.durable = found->second.certain;
-    } else {
-      found->second.certain = false;
-    }
+    if (found != writes_.end() && found->second.certain) found->second.durable = true;
   }
-  if (success) prune();
+  prune();
+}
+
+/// The system takes up a sync later than it was asked for, and writes of which we have not heard
+/// yet take place before: whatever is not durable may be gone, even what reports success later.
+void FileOracle::lose_all() noexcept {
+  for (auto& [name, write] : writes_) {
+    if (write.durable) continue;
+    write.certain = false;
+    write.lost = true;
+  }
 }
 
 /// Whether a write that is certain, and had ended before `before`, began when `version` had ended:
@@ -100,22 +106,45 @@ bool FileOracle::fits(const Version& version, std::span<const std::byte> bytes) 
   return options_.stale_space || all_zero(bytes);
 }
 
-/// The beginning of one version and the end of another.
+bool FileOracle::overlap(std::uint64_t a, std::uint64_t b) const {
+  const Write& one = writes_.at(a);
+  const Write& other = writes_.at(b);
+  return (one.ended == 0 || other.begun < one.ended) &&
+         (other.ended == 0 || one.begun < other.ended);
+}
+
+/// The beginning of one version and the end of another. Writes at the same time may each have been
+/// cut within the sector, and lie over each other in one part more for each of them.
 bool FileOracle::fits_in_parts(const Versions& versions, std::span<const std::byte> bytes,
                                std::uint64_t before, bool durable) const {
   const std::vector<std::byte> zeros(bytes.size());
-  std::size_t front = 0;
-  std::size_t back = 0;
+  std::vector<std::span<const std::byte>> candidates;
+  std::vector<std::uint64_t> writes;
   for (const Version& version : versions) {
     if (replaced(versions, version, before, durable)) continue;
     const std::vector<std::byte>& all = version.bytes.empty() ? zeros : version.bytes;
     if (all.size() != bytes.size()) continue;
-    const auto same = std::mismatch(bytes.begin(), bytes.end(), all.begin());
-    const auto same_end = std::mismatch(bytes.rbegin(), bytes.rend(), all.rbegin());
-    front = std::max(front, static_cast<std::size_t>(same.first - bytes.begin()));
-    back = std::max(back, static_cast<std::size_t>(same_end.first - bytes.rbegin()));
+    candidates.emplace_back(all);
+    if (version.write != 0) writes.push_back(version.write);
   }
-  return front + back >= bytes.size();
+  std::size_t at_once = 1;
+  for (const std::uint64_t write : writes) {
+    const auto meets = [&](std::uint64_t other) { return overlap(write, other); };
+    at_once = std::max(
+        at_once, static_cast<std::size_t>(std::count_if(writes.begin(), writes.end(), meets)));
+  }
+  std::size_t reached = 0;
+  for (std::size_t part = 0; part <= at_once && reached < bytes.size(); ++part) {
+    std::size_t furthest = reached;
+    for (const std::span<const std::byte> all : candidates) {
+      const auto begin = bytes.begin() + static_cast<std::ptrdiff_t>(reached);
+      const auto same =
+          std::mismatch(begin, bytes.end(), all.begin() + static_cast<std::ptrdiff_t>(reached));
+      furthest = std::max(furthest, static_cast<std::size_t>(same.first - bytes.begin()));
+    }
+    reached = furthest;
+  }
+  return reached == bytes.size();
 }
 
 bool FileOracle::may_be(const Versions& versions, std::span<const std::byte> bytes,
@@ -124,6 +153,15 @@ bool FileOracle::may_be(const Versions& versions, std::span<const std::byte> byt
   return std::any_of(versions.begin(), versions.end(), [&](const Version& version) {
     return fits(version, bytes) && !replaced(versions, version, before, durable);
   });
+}
+
+/// Zeros where perhaps nothing has ever been written, so that no space may be there yet: what stood
+/// in it before can show after a later power cut, when a write beside it has taken the space.
+bool FileOracle::may_be_hole(const Versions& versions, std::span<const std::byte> bytes) const {
+  return options_.stale_space && all_zero(bytes) &&
+         std::any_of(versions.begin(), versions.end(), [&](const Version& version) {
+           return version.bytes.empty() && !replaced(versions, version, kAlways, true);
+         });
 }
 
 bool FileOracle::may_be_damaged(std::uint64_t offset) const {
@@ -151,6 +189,12 @@ void FileOracle::prune() {
     }
     versions = std::move(left);
   }
+}
+
+void FileOracle::process_ended() {
+  if (!syncs_.empty()) lose_all();
+  syncs_.clear();
+  reads_.clear();
 }
 
 std::uint64_t FileOracle::reading() {
@@ -209,7 +253,9 @@ std::string FileOracle::check_found(std::span<const std::byte> contents,
                          there ? "none of the bytes that a power cut may have left"
                                : "nothing, although its bytes were promised");
     }
-    next[offset].push_back({0, {bytes.begin(), bytes.end()}});
+    Version found{0, {bytes.begin(), bytes.end()}};
+    if (may_be_hole(versions, bytes)) found.bytes.clear();
+    next[offset].push_back(std::move(found));
   }
   sectors_ = std::move(next);
   writes_.clear();

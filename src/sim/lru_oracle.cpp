@@ -26,7 +26,13 @@ LruOracle::Entry& LruOracle::entry(std::uint64_t key) {
 }
 
 void LruOracle::new_cache() {
-  for (auto& [key, file] : files_) file.since = file.bytes.now();
+  for (auto& [key, file] : files_) {
+    // An older cache's syncs before its closes are announced by nobody, and who ended it did not
+    // hear how they went.
+    failed(key);
+    file.bytes.process_ended();
+    file.since = file.bytes.now();
+  }
 }
 
 std::uint64_t LruOracle::opening(std::uint64_t key) {

@@ -81,6 +81,56 @@ TEST_CASE("after a failed sync nothing that it covered is certain") {
   }
 }
 
+TEST_CASE("a failed sync may have lost what was in flight, and nothing that was durable") {
+  FileOracle oracle;
+  write(oracle, 0, {1, 1, 1}, true);
+  const std::uint64_t in_flight = oracle.writing(512, sectors({2}));
+  const std::uint64_t durable = oracle.writing(1024, sectors({2}));
+  const std::uint64_t failing = oracle.syncing();
+  // Its end is heard of late: the sync was taken up after it.
+  if (GENERATE(false, true)) {
+    oracle.wrote(in_flight, true, false);
+    oracle.synced(failing, false);
+  } else {
+    oracle.synced(failing, false);
+    oracle.wrote(in_flight, true, false);
+  }
+  oracle.wrote(durable, true, true);
+  const auto reads = [&oracle](std::initializer_list<int> values) {
+    return oracle.check_read(oracle.reading(), 0, sectors(values)).empty();
+  };
+  CHECK(reads({1, 1, 2}));
+  CHECK(reads({1, 2, 2}));
+  CHECK_FALSE(reads({1, 1, 1}));
+  CHECK_FALSE(reads({3, 1, 2}));
+  sync(oracle);  // reports success, and has nothing left to make durable
+  SECTION("either is found") { CHECK(oracle.check_found(sectors({1, GENERATE(1, 2), 2})).empty()); }
+  SECTION("what was durable stays") { CHECK_FALSE(oracle.check_found(sectors({3, 1, 2})).empty()); }
+  SECTION("a new write and a new sync end the doubt") {
+    write(oracle, 512, {3});
+    CHECK_FALSE(reads({1, 1, 2}));
+    CHECK(reads({1, 3, 2}));
+    SECTION("not the write alone") { CHECK(oracle.check_found(sectors({1, 1, 2})).empty()); }
+    SECTION("both") {
+      sync(oracle);
+      CHECK_FALSE(oracle.check_found(sectors({1, GENERATE(1, 2), 2})).empty());
+    }
+  }
+}
+
+TEST_CASE("a sync that nobody heard of may have failed once its process has ended") {
+  FileOracle oracle;
+  write(oracle, 0, {1}, true);
+  write(oracle, 0, {2});
+  const bool asked = GENERATE(false, true);
+  const std::uint64_t unheard = asked ? oracle.syncing() : 0;
+  CHECK_FALSE(oracle.check_read(oracle.reading(), 0, sectors({1})).empty());
+  oracle.process_ended();
+  oracle.synced(unheard, true);  // too late
+  CHECK(oracle.check_read(oracle.reading(), 0, sectors({1})).empty() == asked);
+  CHECK(oracle.check_read(oracle.reading(), 0, sectors({2})).empty());
+}
+
 TEST_CASE("a write that failed may have taken place, and may not") {
   FileOracle oracle;
   write(oracle, 0, {1}, true);
@@ -134,6 +184,37 @@ TEST_CASE("space that was never written is zero, or what stood there before") {
     FileOracle oracle(options);
     write(oracle, 0, {1});
     CHECK(oracle.check_found(sectors({5})).empty() == stale);
+  }
+}
+
+TEST_CASE("writes at the same time may both be cut in one sector") {
+  const FileOracleOptions options{.splits_sectors = true};
+  std::vector<std::byte> mixed = sectors({2});
+  std::fill(mixed.begin() + 100, mixed.begin() + 200, std::byte{1});
+  const bool at_once = GENERATE(false, true);
+  FileOracle oracle(options);
+  const std::uint64_t one = oracle.writing(0, sectors({1}));
+  if (!at_once) oracle.wrote(one, true, false);
+  const std::uint64_t two = oracle.writing(0, sectors({2}));
+  oracle.wrote(two, true, false);
+  if (at_once) oracle.wrote(one, true, false);
+  CHECK(oracle.check_read(oracle.reading(), 0, mixed).empty() == at_once);
+  CHECK(oracle.check_found(mixed).empty() == at_once);
+}
+
+TEST_CASE("a hole that was found may show what stood there before, once it is given space") {
+  const bool stale = GENERATE(false, true);
+  const FileOracleOptions options{.stale_space = stale};
+  FileOracle oracle(options);
+  write(oracle, 0, {1, 1});
+  REQUIRE(oracle.check_found(sectors({1, 0})).empty());
+  write(oracle, 0, {2}, true);
+  SECTION("the hole") { CHECK(oracle.check_found(sectors({2, 5})).empty() == stale); }
+  SECTION("not what is beside it") { CHECK_FALSE(oracle.check_found(sectors({5, 0})).empty()); }
+  SECTION("not what was written there and found") {
+    write(oracle, 512, {0}, true);
+    REQUIRE(oracle.check_found(sectors({2, 0})).empty());
+    CHECK_FALSE(oracle.check_found(sectors({2, 5})).empty());
   }
 }
 

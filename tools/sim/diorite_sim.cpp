@@ -70,7 +70,11 @@ Settings settings_of_seed(const Settings& from, std::uint64_t seed) {
   if (from.logs) {
     settings.run.checks_determinism = false;
     settings.run.shrinks = false;
-    settings.run.log = [](void*, std::string_view line) { fmt::print("{}\n", line); };
+    // The worker that replays leaves without flushing what it has inherited.
+    settings.run.log = [](void*, std::string_view line) {
+      fmt::print("{}\n", line);
+      std::fflush(stdout);
+    };
   }
   return settings;
 }

@@ -151,8 +151,13 @@ class FileOracle {
   /// Covers every write that had ended before, and had begun after `since`, which is a name as
   /// well. Returns its name.
   std::uint64_t syncing(std::uint64_t since = 0);
-  /// One that failed may have lost what it covered.
+  /// One that failed may have lost everything that is not durable, and what was in flight: until it
+  /// is written and synced anew, each sector is any of its versions.
   void synced(std::uint64_t id, bool success);
+
+  /// The process that wrote has ended, and the machine runs on: a sync of whose end nobody heard
+  /// may have failed.
+  void process_ended();
 
   /// A read is about to be submitted. Returns its name.
   std::uint64_t reading();
@@ -175,6 +180,7 @@ class FileOracle {
     std::uint64_t ended = 0;  ///< 0: not that we know
     bool certain = false;     ///< it ended successfully, and nothing has undone it
     bool durable = false;
+    bool lost = false;  ///< a sync has failed since it began
   };
   struct Version {
     std::uint64_t write = 0;       ///< 0: what was there at the beginning
@@ -185,12 +191,16 @@ class FileOracle {
 
   bool replaced(const Versions& versions, const Version& version, std::uint64_t before,
                 bool durable) const;
+  /// Whether two writes were under way at the same time.
+  bool overlap(std::uint64_t a, std::uint64_t b) const;
   bool fits(const Version& version, std::span<const std::byte> bytes) const noexcept;
   bool fits_in_parts(const Versions& versions, std::span<const std::byte> bytes,
                      std::uint64_t before, bool durable) const;
   bool may_be(const Versions& versions, std::span<const std::byte> bytes, std::uint64_t before,
               bool durable) const;
+  bool may_be_hole(const Versions& versions, std::span<const std::byte> bytes) const;
   bool may_be_damaged(std::uint64_t offset) const;
+  void lose_all() noexcept;
   void prune();
   bool is_hidden(std::span<const std::uint64_t> unreadable, std::uint64_t offset) const noexcept;
   std::string check_unreadable(std::span<const std::uint64_t> unreadable) const;
@@ -210,7 +220,8 @@ class LruOracle {
  public:
   explicit LruOracle(FileOracleOptions options = {}) noexcept : options_(options) {}
 
-  /// A FileLru has been made, which knows nothing of what others wrote and did not sync.
+  /// A FileLru has been made, and older ones are gone. It knows nothing of what they wrote and did
+  /// not sync, and whether their last syncs failed.
   void new_cache();
   /// Of the file's bytes.
   FileOracle& file(std::uint64_t key) { return entry(key).bytes; }

@@ -39,6 +39,7 @@ Task<> FileEngine::live(Life& life) {
     oracle_ = FileOracle(options);
     set_up_ = true;
   }
+  oracle_.process_ended();
   if (life.after_power_cut()) unchecked_ = true;
   const bool opened = co_await open(life);
   if (opened) {
@@ -119,6 +120,19 @@ FileEngine::Range FileEngine::draw_range(Choices& choices) const {
 
 Task<> FileEngine::act_for_a_while(Life& life) {
   while (file_ && !file_.poison() && life.goes_on()) co_await act(life);
+  if (file_ && file_.poison()) co_await check_refusals(life);
+}
+
+Task<> FileEngine::check_refusals(Life& life) {
+  Result<AlignedBuf> data = AlignedBuf::zeroed(kBlock);
+  if (!data || life.is_over()) co_return;
+  data->truncate(kBlock);
+  // Not told to the oracle: nothing of it may ever get to the file.
+  const BufIoResult written = co_await file_.write_at(std::move(*data), 0, WriteFlags{});
+  const Result<void> synced = co_await file_.sync_data();
+  if (life.is_over()) co_return;
+  life.check(!written && written.error() == Errc::poisoned, "a poisoned file took a write");
+  life.check(!synced && synced.error() == Errc::poisoned, "a poisoned file took a sync");
 }
 
 Task<> FileEngine::act(Life& life) {

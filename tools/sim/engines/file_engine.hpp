@@ -25,6 +25,8 @@ class FileEngine final : public Engine {
   Task<bool> open(Life& life);
   Task<bool> check_found(Life& life);
   Task<> act_for_a_while(Life& life);
+  /// A poisoned file takes no changes and no syncs.
+  Task<> check_refusals(Life& life);
   Task<> act(Life& life);
   Task<> write(Life& life);
   Task<> write_and_die(Life& life);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <chrono>
 #include <string>
 #include <utility>
 
@@ -36,7 +37,8 @@ LruEngine::LruEngine(Choices& choices)
     : workers_(1 + choices.draw_skewed(6)),
       files_(17 + choices.draw_skewed(16)),
       direct_(one_in(choices, 3) ? Direct::off : Direct::preferred),
-      leaving_(files_) {}
+      leaving_(files_),
+      users_(files_) {}
 
 Task<> LruEngine::live(Life& life) {
   // A damaged file is nothing that a cache of files could notice.
@@ -56,7 +58,11 @@ Task<> LruEngine::live(Life& life) {
   life_ = &life;
   closing_ = false;
   const bool opened = co_await open(life);
-  if (!opened) co_return;
+  if (opened) co_await work(life);
+  lock_ = FileLock();
+}
+
+Task<> LruEngine::work(Life& life) {
   const FileLruOptions options{.capacity = 16,
                                .direct = direct_,
                                .write = true,
@@ -87,6 +93,14 @@ Task<bool> LruEngine::open(Life& life) {
     failed(life, named.error());
     co_return false;
   }
+  // Operations of a killed process may take place late; a registered lock is held until they have.
+  Result<FileLock> held = co_await lock(life.reactor(), "LOCK", std::chrono::seconds(60));
+  if (!held) {
+    failed(life, held.error());
+    co_return false;
+  }
+  lock_ = std::move(*held);
+  [[maybe_unused]] const Result<void> kept = lock_.file().register_with_driver();
   if (!unchecked_) co_return true;
   const bool checked = co_await check_found(life);
   unchecked_ = !checked;
@@ -166,6 +180,11 @@ void LruEngine::failed(Life& life, const Error& error) {
 void LruEngine::told_of_failure(void* engine, std::uint64_t key, const Error& error) noexcept {
   auto& self = *static_cast<LruEngine*>(engine);
   if (self.life_->is_over()) return;
+  // Whoever has the file alone got it when every older handle was closed: what they lost, its
+  // acquire would have said.
+  const Users& users = self.users_[static_cast<std::size_t>(key)];
+  self.life_->check(users.file == nullptr || users.file->poison(),
+                    "a file was lent out before its older handle had closed and failed");
   self.oracle_.failed(key);
   self.failed(*self.life_, error);
 }
@@ -214,7 +233,11 @@ Task<FileLease> LruEngine::acquire(Life& life, std::uint64_t key) {
   const std::uint64_t id = oracle_.opening(key);
   Result<FileLease> lease = co_await cache_->acquire(key);
   if (!life.is_over()) oracle_.opened(key, id, lease.has_value());
-  if (lease) co_return std::move(*lease);
+  if (lease) {
+    Users& users = users_[static_cast<std::size_t>(key)];
+    if (users.alone) users.file = &**lease;
+    co_return std::move(*lease);
+  }
   const Error error = lease.error();
   if (error == Errc::poisoned) cache_->forget(key);
   // Another worker has begun to remove it.
@@ -227,6 +250,7 @@ Task<> LruEngine::write(Life& life) {
   Choices& choices = life.choices();
   const std::uint64_t key = draw_key(choices);
   if (leaving_[static_cast<std::size_t>(key)]) co_return;
+  const Use use(users_[static_cast<std::size_t>(key)]);
   FileLease lease = co_await acquire(life, key);
   if (!lease) co_return;
   const std::uint64_t offset = std::uint64_t{choices.draw(kBlocksMax)} * kBlock;
@@ -247,6 +271,7 @@ Task<> LruEngine::write(Life& life) {
 Task<> LruEngine::read(Life& life) {
   const std::uint64_t key = draw_key(life.choices());
   if (leaving_[static_cast<std::size_t>(key)]) co_return;
+  const Use use(users_[static_cast<std::size_t>(key)]);
   FileLease lease = co_await acquire(life, key);
   if (!lease) co_return;
   Result<AlignedBuf> memory = AlignedBuf::with_cap(kBlock);
@@ -263,6 +288,7 @@ Task<> LruEngine::read(Life& life) {
 Task<> LruEngine::sync(Life& life) {
   const std::uint64_t key = draw_key(life.choices());
   if (leaving_[static_cast<std::size_t>(key)]) co_return;
+  const Use use(users_[static_cast<std::size_t>(key)]);
   FileLease lease = co_await acquire(life, key);
   if (!lease) co_return;
   const std::uint64_t id = oracle_.file(key).syncing();

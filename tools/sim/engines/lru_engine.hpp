@@ -7,6 +7,7 @@
 #include <vector>
 
 #include <diorite/file_lru.hpp>
+#include <diorite/fs.hpp>
 #include <diorite/sim/oracle.hpp>
 #include <diorite/sim/run.hpp>
 #include <diorite/task.hpp>
@@ -20,7 +21,31 @@ class LruEngine final : public Engine {
   Task<> live(Life& life) override;
 
  private:
+  /// Those who have one file, or wait for it.
+  struct Users {
+    std::uint32_t now = 0;
+    bool alone = false;                ///< nobody else has since the first of them came
+    const DirectFile* file = nullptr;  ///< what the first one got, while it is alone
+  };
+  /// One of them. Must outlive its lease.
+  class Use {
+   public:
+    explicit Use(Users& users) noexcept : users_(users) {
+      users_.alone = users_.now++ == 0;
+      users_.file = nullptr;
+    }
+    Use(const Use&) = delete;
+    Use& operator=(const Use&) = delete;
+    ~Use() {
+      --users_.now;
+      users_.file = nullptr;
+    }
+
+   private:
+    Users& users_;
+  };
   Task<bool> open(Life& life);
+  Task<> work(Life& life);
   Task<bool> check_found(Life& life);
   Task<bool> check_bytes(Life& life, std::uint64_t key);
   Task<> act_for_a_while(Life& life);
@@ -47,6 +72,8 @@ class LruEngine final : public Engine {
   bool unchecked_ = false;
 
   // Of the present life.
+  FileLock lock_;
+  std::vector<Users> users_;  ///< by key
   std::unique_ptr<FileLru> cache_;
   Life* life_ = nullptr;
   bool closing_ = false;
