@@ -122,6 +122,13 @@ class DirectFile {
   SyncAwait sync_data() noexcept;
   /// And all other metadata.
   SyncAwait sync_all() noexcept;
+  /// Asks the system to let go of the file's pages in its cache, so that the next reads come from
+  /// the device: for a file read through the page cache that somebody else may have failed to
+  /// write, since a page that could not be written is shown as if it had been. Pages that are not
+  /// written back yet stay: call sync_data() before. So do pages that are in use, those that
+  /// another process maps among them. Errors: not_supported where the system has no way; the
+  /// system's.
+  VoidAwait drop_cache() noexcept;
 
   SizeAwait size() noexcept;
   /// Size, kind, identity, and what direct I/O demands.

@@ -105,11 +105,18 @@ struct JournalOptions {
                                         ///< never
   std::uint32_t lock_wait_ms = 10'000;  ///< how long open waits for another process
   Direct direct = Direct::preferred;
-  bool pad_512 = false;                 ///< pad commits to 512 bytes: only where a torn write
-                                        ///< damages no more than that
-  bool refuse_unreadable_tail = false;  ///< an unreadable block after the end is an error
-  bool read_only = false;               ///< takes no lock, writes nothing
-  bool force_after_poison = false;      ///< open a buffered journal in the boot that poisoned it
+  bool pad_512 = false;  ///< pad commits to 512 bytes: only where a torn write
+                         ///< damages no more than that
+  /// What an open does when the device cannot read blocks behind the end of the log. A torn write
+  /// may leave such blocks, so by default they are taken for a torn end, and recovery().verdict
+  /// says torn_unreadable. But they may also be all that the device has left of the last
+  /// acknowledged records: of the last in_flight_max commits nothing else on the disk says that
+  /// they were durable (a later commit does, close() does, and so does an idle journal after
+  /// confirm_idle_ms), and the open would cut them off for good. With this set it changes nothing
+  /// and fails with Errc::tail_unreadable, so that somebody can look at the device first.
+  bool refuse_unreadable_tail = false;
+  bool read_only = false;           ///< takes no lock, writes nothing
+  bool force_after_poison = false;  ///< open a buffered journal in the boot that poisoned it
 };
 static_assert(std::is_trivially_copyable_v<JournalOptions>);
 
@@ -117,7 +124,8 @@ enum class JournalVerdict : std::uint8_t {
   created,          ///< there was no journal
   clean,            ///< closed by close()
   torn,             ///< ended by a crash; everything that was promised is there
-  torn_unreadable,  ///< the same, and blocks after the end cannot be read
+  torn_unreadable,  ///< ended by a crash, and blocks after the end cannot be read: the last records
+                    ///< that were promised may be lost, see refuse_unreadable_tail
 };
 const char* to_string(JournalVerdict verdict) noexcept;
 
@@ -133,6 +141,10 @@ struct JournalRecovery {
   std::uint64_t segments = 0;    ///< live
   std::uint64_t scanned_bytes = 0;
   std::uint64_t epoch = 0;
+  /// False when the log was read through the page cache, and may show what a process that died had
+  /// failed to write: in a read-only open without direct I/O, and where the system cannot drop the
+  /// pages that it holds.
+  bool from_device = true;
   Duration duration{};
 };
 
@@ -300,6 +312,8 @@ class Journal {
   /// corrupt (names segment and offset, says why), missing_segment, manifest_lost, bad_format
   /// (unknown version or feature), locked (a = milliseconds waited), tail_unreadable, poisoned (a
   /// buffered journal in the boot that poisoned it), out_of_range (an option), the system's own.
+  /// What seems to be corrupt or missing because the device could not read something is reported as
+  /// the device's error, with the conclusion in its note.
   /// Cancel: a stop ends waiting for the lock; recovery is not cut short. Allocates.
   static Task<Result<std::unique_ptr<Journal>>> open(Reactor& reactor, std::string dir,
                                                      JournalOptions options = {});

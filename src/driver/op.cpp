@@ -24,6 +24,8 @@ const char* to_string(OpCode code) noexcept {
       return "close";
     case OpCode::try_lock:
       return "try_lock";
+    case OpCode::drop_cache:
+      return "drop_cache";
     case OpCode::open:
       return "open";
     case OpCode::make_dir:

@@ -178,6 +178,11 @@ SyncAwait DirectFile::sync_with(const char* operation, OpCode code) noexcept {
 SyncAwait DirectFile::sync_data() noexcept { return sync_with("sync_data", OpCode::sync_data); }
 SyncAwait DirectFile::sync_all() noexcept { return sync_with("sync_all", OpCode::sync_all); }
 
+VoidAwait DirectFile::drop_cache() noexcept {
+  require(core_);
+  return VoidAwait(core_, "drop_cache", Error(), OpCode::drop_cache);
+}
+
 SizeAwait DirectFile::size() noexcept {
   require(core_);
   return SizeAwait(core_, "size", Error(), OpCode::info);

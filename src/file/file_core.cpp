@@ -1,5 +1,6 @@
 #include "file/file_core.hpp"
 
+#include <cerrno>
 #include <utility>
 
 #include <diorite/assert.hpp>
@@ -58,6 +59,14 @@ void FileCore::finish_close(ReadyCall& call) noexcept {
   if (core.close_op_.state == OpState::idle) {
     core.close_op_.code = OpCode::close;
     core.close_op_.file = core.handle;
+    core.close_op_.set_call(core.closer_);
+    ReactorAccess::submit(core.reactor, core.close_op_);
+    return;
+  }
+  // One that was cancelled before the system began with it has closed nothing.
+  if (core.close_op_.result == -ECANCELED && !core.close_repeated_) {
+    core.close_repeated_ = true;
+    core.close_op_.state = OpState::idle;
     core.close_op_.set_call(core.closer_);
     ReactorAccess::submit(core.reactor, core.close_op_);
     return;

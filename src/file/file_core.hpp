@@ -68,6 +68,10 @@ class FileCore {
   /// Told of the end of `op`, whose coroutine dies now.
   OrphanHook orphan_hook(const Op& op) noexcept;
 
+  /// `other` stays open, and locked, until this file is closed: also for an operation that goes on
+  /// after everybody has let go of both.
+  void keep_open(const DirectFile& other) noexcept { kept_open_ = other.core_; }
+
   /// Resumed through the ready queue when the last operation ends; see DirectFile::close.
   ReadyNode* idle_waiter = nullptr;
   /// close() took the handle: nothing is left to close when the last count goes.
@@ -89,6 +93,7 @@ class FileCore {
     FileCore& core;
   };
 
+  FileRef kept_open_;
   std::uint32_t refs_ = 1;
   std::uint32_t changes_in_flight_ = 0;
   std::uint64_t changed_ = 0;
@@ -96,6 +101,7 @@ class FileCore {
   SyncGate gate_{*this};
   Closer closer_{*this};
   Op close_op_;
+  bool close_repeated_ = false;
 };
 
 inline bool changes_file(OpCode code) noexcept {

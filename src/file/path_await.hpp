@@ -97,7 +97,7 @@ class [[nodiscard]] CloseAwait : public LeafCore {
     const Error error = end();
     // Whatever close(2) answers, the descriptor is gone (Linux, FreeBSD); unless it was never
     // called.
-    if (!is_cancelled(error)) file_->handle_closed();
+    if (!is_cancelled(error) && error != std::errc::operation_canceled) file_->handle_closed();
     return error;
   }
 

@@ -43,6 +43,7 @@ Task<Result<void>> JournalOpener::refuse_if_used(std::uint64_t seq) {
   auto segment = std::make_shared<JournalSegment>();
   DIORITE_CO_TRY(segment->file, co_await DirectFile::open_with(reactor_, facts.path, how));
   DIORITE_CO_CHECK(co_await read_segment_header(segment->file, facts));
+  if (facts.unreadable) read_failure_.note({facts.unreadable, facts.path, 0});
   if (wal::refuses_to_open(facts.verdict)) co_return judge_segment(facts, facts.header.uuid);
   if (!judge_segment(facts, facts.header.uuid)) {
     // Whole segments only are ever named, so this one has been in use.
@@ -121,7 +122,8 @@ Task<Result<void>> JournalOpener::create() {
   temporary += wal::kTemporarySuffix;
   DIORITE_CO_TRY(DirectFile file,
                  co_await DirectFile::open_with(reactor_, std::move(temporary), how));
-  DIORITE_CO_TRY(store_->pad_unit, required_pad_unit(file, store_->options));
+  store_->hold_lock_for(file);
+  DIORITE_CO_TRY(store_->pad_unit, required_pad_unit(file, store_->options, 0));
   DIORITE_CO_CHECK(co_await make_first_segments());
   DIORITE_CO_CHECK(co_await name_manifest(std::move(file)));
   created_ = true;

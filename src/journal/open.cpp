@@ -24,6 +24,11 @@ std::string without_trailing_slashes(std::string path) {
   return path;
 }
 
+bool is_unsupported(const Error& error) noexcept {
+  return error == std::errc::operation_not_supported ||
+         error == std::errc::function_not_supported || error == Errc::unsupported;
+}
+
 /// A writer at work may rename and remove files between the looks that a reader takes at them.
 bool may_be_a_writer_at_work(const Error& error) noexcept {
   return error == Errc::corrupt || error == Errc::missing_segment || error == Errc::manifest_lost ||
@@ -66,6 +71,21 @@ Task<Result<void>> JournalOpener::enter_directory() {
   co_return co_await store_->sync_names();
 }
 
+/// What is read of the file afterwards is durable. In the page cache, that takes more than a sync:
+/// a page whose write-back failed counts as written, the sync after it succeeds, and reads show
+/// what the device never got. A process that was killed between the failure and the note of it in
+/// MANIFEST cannot have warned of that.
+Task<Result<void>> JournalOpener::settle(DirectFile& file) {
+  DIORITE_CO_CHECK(co_await file.sync_data());
+  if (file.is_direct()) co_return Result<void>();
+  const Result<void> dropped = co_await file.drop_cache();
+  if (dropped) co_return Result<void>();
+  const Error error = dropped.error();
+  if (!is_unsupported(error)) co_return error;
+  from_device_ = false;
+  co_return Result<void>();
+}
+
 Task<Result<AlignedBuf>> JournalOpener::read_slot(std::uint64_t offset) {
   DirectFile& file = store_->manifest_file_;
   const std::size_t unit =
@@ -79,7 +99,10 @@ Task<Result<AlignedBuf>> JournalOpener::read_slot(std::uint64_t offset) {
     if (!is_device(error)) break;
   }
   // A slot that cannot be read is one that is not valid: the other one counts.
-  if (is_device(error)) slot.clear();
+  if (is_device(error)) {
+    read_failure_.note({error, std::string(file.path()), offset});
+    slot.clear();
+  }
   // Neither is one that the file ends in.
   if (error && !is_device(error) && error != Errc::short_io) co_return error;
   co_return std::move(slot);
@@ -90,9 +113,10 @@ Task<Result<void>> JournalOpener::open_manifest() {
   const OpenOptions how = open_options();
   DIORITE_CO_TRY(store_->manifest_file_, co_await DirectFile::open_with(reactor_, path, how));
   if (!store_->read_only) {
+    store_->hold_lock_for(store_->manifest_file_);
     DIORITE_CO_CHECK(co_await lock_file(store_->manifest_file_, lock_wait()));
     // R1: its last slot may be the unsynced write of a process that died, and is acted upon below.
-    DIORITE_CO_CHECK(co_await store_->manifest_file_.sync_data());
+    DIORITE_CO_CHECK(co_await settle(store_->manifest_file_));
   }
   DIORITE_CO_TRY(const AlignedBuf first, co_await read_slot(wal::kManifestSlotOffsets[0]));
   DIORITE_CO_TRY(const AlignedBuf second, co_await read_slot(wal::kManifestSlotOffsets[1]));
@@ -154,7 +178,7 @@ Task<Result<void>> JournalOpener::survey_segment(SegmentWindow& window, SegmentF
   if (!store_->read_only) {
     // Held for a moment: who gets it knows that no write of a dead owner is on its way any more.
     DIORITE_CO_CHECK(co_await lock_file(segment->file, lock_wait()));
-    DIORITE_CO_CHECK(co_await segment->file.sync_data());
+    DIORITE_CO_CHECK(co_await settle(segment->file));
   }
   DIORITE_CO_CHECK(co_await read_segment_header(segment->file, facts));
   if (judge_segment(facts, store_->uuid)) {
@@ -173,8 +197,10 @@ Task<Result<void>> JournalOpener::survey() {
     facts.seq = seq;
     facts.path = store_->segment_path(seq);
     DIORITE_CO_CHECK(co_await survey_segment(window, facts));
+    if (facts.unreadable) read_failure_.note({facts.unreadable, facts.path, 0});
     all_.push_back(std::move(facts));
   }
+  read_failure_.note(window.first_failure());
   co_return Result<void>();
 }
 
@@ -192,9 +218,12 @@ Task<Result<void>> JournalOpener::judge() {
   const wal::ManifestSlot& manifest = store_->manifest_;
   DIORITE_CO_TRY(live_, find_live_chain(all_, manifest, store_->dir));
   SegmentOpener segments(*store_, all_);
-  DIORITE_CO_CHECK(co_await walk_chain(segments, live_, log_));
+  const Result<void> walked = co_await walk_chain(segments, live_, log_);
+  read_failure_.note(log_.read_failure);
+  if (!walked) co_return walked.error();
   if (!is_clean()) {
     DIORITE_CO_CHECK(co_await probe_tail(segments, live_, log_));
+    read_failure_.note(log_.read_failure);
   }
   DIORITE_CO_TRY(verdict_, judge_log(all_, log_, manifest, store_->options));
   if (created_ || (!log_.has_commits && manifest.epoch == 0)) verdict_ = JournalVerdict::created;
@@ -249,10 +278,33 @@ void JournalOpener::describe() {
   recovery.segments = store_->live.size();
   recovery.scanned_bytes = log_.scanned_bytes;
   recovery.epoch = store_->epoch;
+  recovery.from_device = from_device_;
   recovery.duration = reactor_.now() - begin_;
 }
 
+/// What cannot be read may be all that is missing. So the device's error is the answer, and what
+/// was concluded without these bytes only goes with it.
+Error JournalOpener::with_read_failure(const Error& verdict) const {
+  const bool concluded = verdict == Errc::corrupt || verdict == Errc::missing_segment ||
+                         verdict == Errc::manifest_lost;
+  if (!concluded || !read_failure_.error) return verdict;
+  const std::string why =
+      fmt::format("the device cannot read this; without it: {}", verdict.text());
+  return with_context(Error(read_failure_.error.code()), {.operation = "open_journal",
+                                                          .path = read_failure_.path,
+                                                          .offset = read_failure_.offset,
+                                                          .note = why});
+}
+
 Task<Result<OpenedJournal>> JournalOpener::run() {
+  Result<void> opened = co_await attempt();
+  if (!opened) co_return with_read_failure(opened.error());
+  describe();
+  opened_.store = std::move(store_);
+  co_return std::move(opened_);
+}
+
+Task<Result<void>> JournalOpener::attempt() {
   if (const Error bad = check_options(store_->options, store_->dir)) co_return bad;
   if (!store_->read_only) {
     DIORITE_CO_CHECK(co_await enter_directory());
@@ -262,6 +314,8 @@ Task<Result<OpenedJournal>> JournalOpener::run() {
     DIORITE_CO_CHECK(co_await create());
   }
   DIORITE_CO_CHECK(co_await open_manifest());
+  // Nothing was settled.
+  if (store_->read_only) from_device_ = store_->direct;
   DIORITE_CO_CHECK(co_await survey());
   DIORITE_CO_CHECK(co_await judge());
   if (store_->read_only) {
@@ -271,9 +325,7 @@ Task<Result<OpenedJournal>> JournalOpener::run() {
     DIORITE_CO_CHECK(choose_epoch());
     DIORITE_CO_CHECK(co_await proceed());
   }
-  describe();
-  opened_.store = std::move(store_);
-  co_return std::move(opened_);
+  co_return Result<void>();
 }
 
 Task<Result<OpenedJournal>> open_journal(Reactor& reactor, std::string dir,

@@ -19,9 +19,12 @@ class JournalOpener {
 
  private:
   // open.cpp
+  Task<Result<void>> attempt();
+  Error with_read_failure(const Error& verdict) const;
   Duration lock_wait() const noexcept;
   OpenOptions open_options() const noexcept;
   Task<Result<void>> enter_directory();
+  Task<Result<void>> settle(DirectFile& file);
   Task<Result<void>> open_manifest();
   Task<Result<AlignedBuf>> read_slot(std::uint64_t offset);
   Result<void> adopt_manifest(const wal::ManifestChoice& choice);
@@ -65,6 +68,8 @@ class JournalOpener {
   LogFacts log_;
   JournalVerdict verdict_ = JournalVerdict::created;
   bool created_ = false;
+  ReadFailure read_failure_;  ///< of what R1 to R7 wanted to see
+  bool from_device_ = true;   ///< nothing was read that the page cache may have made up
   OpenedJournal opened_;
 };
 

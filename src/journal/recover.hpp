@@ -115,6 +115,7 @@ struct LogFacts {
       highest_used;  ///< survey index of the highest that holds intact headers
   Error unreadable;  ///< of a block behind E; none if all could be read
 
+  ReadFailure read_failure;  ///< anywhere
   std::uint64_t scanned_bytes = 0;
 };
 
@@ -163,7 +164,9 @@ Task<Result<void>> lock_file(DirectFile& file, Duration wait);
 
 /// Errors: out_of_range, naming the field.
 Error check_options(const JournalOptions& options, std::string_view dir) noexcept;
-/// What the commits of this journal must at least be padded to on the device of `file`.
-Result<std::uint32_t> required_pad_unit(const DirectFile& file, const JournalOptions& options);
+/// What the commits of this journal must at least be padded to on the device of `file`. `present`:
+/// what they have been padded to so far, 0 for a new journal; it never shrinks.
+Result<std::uint32_t> required_pad_unit(const DirectFile& file, const JournalOptions& options,
+                                        std::uint32_t present);
 
 }  // namespace diorite::detail

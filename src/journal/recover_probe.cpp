@@ -80,6 +80,7 @@ Task<Result<void>> probe_tail(SegmentOpener& segments, const std::vector<std::si
     // What cannot be read may be an intact header too.
     if (probe.intact > 0 || probe.unreadable) log.highest_used = index;
   }
+  log.read_failure.note(window.first_failure());
   log.scanned_bytes += window.bytes_read();
   co_return Result<void>();
 }

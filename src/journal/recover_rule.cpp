@@ -44,11 +44,20 @@ Result<JournalVerdict> judge_log(const std::vector<SegmentFacts>& all, const Log
         fmt::format("the log ends at {}, but up to {} it had been durable", log.end, promise);
     return damage_at(all, likely_damage(log), why);
   }
+  if (manifest.head_lsn > log.end) {
+    // Only what is durable is ever truncated.
+    const std::string why = fmt::format("the log ends at {}, but records up to {} were truncated",
+                                        log.end, manifest.head_lsn);
+    return damage_at(all, likely_damage(log), why);
+  }
   if (clean && log.end != manifest.end_lsn) {
     const auto walk = std::find_if(log.walked.rbegin(), log.walked.rend(), [&](const auto& entry) {
       return entry.range.begin <= manifest.end_lsn;
     });
-    const SegmentFacts& facts = all[(walk == log.walked.rend() ? log.walked.front() : *walk).index];
+    const std::size_t index = walk != log.walked.rend() ? walk->index
+                              : log.walked.empty()      ? log.at_end.index
+                                                        : log.walked.front().index;
+    const SegmentFacts& facts = all[index];
     return corrupt_at(
         facts.path, manifest.end_lsn - std::min(manifest.end_lsn, facts.header.base_lsn),
         fmt::format("the journal was closed at {}, but goes on to {}", manifest.end_lsn, log.end));

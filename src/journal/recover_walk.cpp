@@ -41,6 +41,7 @@ class Walker {
         window_(segments.store().reactor, SegmentWindow::OnError::remember) {}
 
   Task<Result<void>> run();
+  const ReadFailure& first_failure() const noexcept { return window_.first_failure(); }
 
  private:
   Task<Result<wal::CommitCheck>> check(std::uint64_t lsn);
@@ -192,7 +193,9 @@ Task<Result<void>> Walker::run() {
 Task<Result<void>> walk_chain(SegmentOpener& segments, const std::vector<std::size_t>& live,
                               LogFacts& log) {
   Walker walker(segments, live, log);
-  co_return co_await walker.run();
+  Result<void> walked = co_await walker.run();
+  log.read_failure.note(walker.first_failure());
+  co_return std::move(walked);
 }
 
 }  // namespace diorite::detail

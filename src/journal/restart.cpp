@@ -44,6 +44,7 @@ Task<Result<SegmentRef>> JournalOpener::open_to_write(std::size_t index) {
   const OpenOptions how = open_options();
   auto segment = std::make_shared<JournalSegment>();
   DIORITE_CO_TRY(segment->file, co_await DirectFile::open_with(reactor_, all_[index].path, how));
+  store_->hold_lock_for(segment->file);
   if (!store_->lock_registered) {
     DIORITE_CO_CHECK(co_await lock_file(segment->file, lock_wait()));
   }
@@ -199,9 +200,8 @@ Task<Result<void>> JournalOpener::restart(std::size_t spare) {
 }
 
 Task<Result<void>> JournalOpener::proceed() {
-  DIORITE_CO_TRY(const std::uint32_t required,
-                 required_pad_unit(store_->manifest_file_, store_->options));
-  store_->pad_unit = std::max(store_->pad_unit, required);
+  DIORITE_CO_TRY(store_->pad_unit,
+                 required_pad_unit(store_->manifest_file_, store_->options, store_->pad_unit));
   for (const std::string& name : listing_.temporaries) {
     co_await remove_if_possible(reactor_, join_path(store_->dir, name));
   }

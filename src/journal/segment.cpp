@@ -76,6 +76,7 @@ Task<Result<DirectFile>> JournalStore::create_temporary(std::string path) {
   how.write = how.create = how.exclusive = true;
   for (bool again = false;; again = true) {
     Result<DirectFile> file = co_await DirectFile::open_with(reactor, path, how);
+    if (file) hold_lock_for(*file);
     if (file || again || !(file.error() == std::errc::file_exists)) co_return std::move(file);
     // Left by an attempt that could not remove it. Never reused: what was in flight to it may still
     // land.
@@ -97,6 +98,7 @@ Task<Result<SegmentRef>> JournalStore::fill_and_name(wal::SegmentHeader header,
   how.write = true;
   auto segment = std::make_shared<JournalSegment>();
   DIORITE_CO_TRY(segment->file, co_await DirectFile::open_with(reactor, path, how));
+  hold_lock_for(segment->file);
   if (!lock_registered) {
     DIORITE_CO_CHECK(co_await segment->file.try_lock());
   }

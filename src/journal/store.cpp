@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "file/file_core.hpp"
 #include "journal/recover.hpp"
 
 #include <diorite/assert.hpp>
@@ -25,6 +26,11 @@ std::string JournalStore::segment_path(std::uint64_t segment_seq) const {
 void JournalStore::remember(const SegmentRef& segment) {
   std::erase_if(open_segments_, [](const auto& entry) { return entry.expired(); });
   open_segments_.push_back(segment);
+}
+
+void JournalStore::hold_lock_for(const DirectFile& file) noexcept {
+  DIORITE_ASSERT(static_cast<bool>(lock_), "a file of an unlocked journal is opened for writing");
+  FileCore::of(file).keep_open(lock_.file());
 }
 
 void JournalStore::expect_ranges(std::size_t more) {

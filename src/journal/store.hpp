@@ -102,6 +102,9 @@ class JournalStore {
   /// For readers: the segment, opened if it is not open.
   Task<Result<SegmentRef>> open_segment(std::uint64_t segment_seq);
   void remember(const SegmentRef& segment);
+  /// For every file that is written to: LOCK is held until the last operation on it has ended, also
+  /// one whose journal was destroyed first. What lands later would land in somebody else's journal.
+  void hold_lock_for(const DirectFile& file) noexcept;
   /// Makes room in `live` for `more` ranges, so that rotating to as many segments cannot throw.
   void expect_ranges(std::size_t more);
 

@@ -65,8 +65,9 @@ Error check_options(const JournalOptions& options, std::string_view dir) noexcep
   return {};
 }
 
-Result<std::uint32_t> required_pad_unit(const DirectFile& file, const JournalOptions& options) {
-  std::uint64_t unit = file.alignment().offset;
+Result<std::uint32_t> required_pad_unit(const DirectFile& file, const JournalOptions& options,
+                                        std::uint32_t present) {
+  std::uint64_t unit = std::max(file.alignment().offset, present);
   if (!options.pad_512) {
     unit = std::max<std::uint64_t>({unit, wal::kBlockBytes, file.physical_block_bytes()});
   }

@@ -69,6 +69,9 @@ Result<void> SegmentWindow::make_room(Part& part, std::uint64_t bytes) {
 }
 
 void SegmentWindow::note_unreadable(std::uint64_t begin, std::uint64_t end, const Error& error) {
+  if (!first_failure_.error) {
+    first_failure_ = {error, std::string(segment_->file.path()), begin};
+  }
   if (!unreadable_.empty() && unreadable_.back().end == begin) {
     unreadable_.back().end = end;
   } else {

@@ -17,6 +17,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "journal/store.hpp"
@@ -35,6 +36,18 @@ struct UnreadableRange {
   std::uint64_t begin = 0;
   std::uint64_t end = 0;
   Error error;
+};
+
+/// The first thing that a device failed to read.
+struct ReadFailure {
+  Error error;
+  std::string path;
+  std::uint64_t offset = 0;
+
+  /// Keeps what came first.
+  void note(const ReadFailure& other) {
+    if (!error) *this = other;
+  }
 };
 
 class SegmentWindow {
@@ -73,6 +86,8 @@ class SegmentWindow {
   const std::vector<UnreadableRange>& unreadable() const noexcept { return unreadable_; }
   /// The first unreadable range that overlaps [at, at + bytes), or null.
   const UnreadableRange* unreadable_in(std::uint64_t at, std::uint64_t bytes) const noexcept;
+  /// Of all segments that the window has looked at.
+  const ReadFailure& first_failure() const noexcept { return first_failure_; }
   std::uint64_t bytes_read() const noexcept { return bytes_read_; }
 
  private:
@@ -99,6 +114,7 @@ class SegmentWindow {
   std::uint64_t limit_ = 0;
   std::uint64_t bytes_read_ = 0;
   std::vector<UnreadableRange> unreadable_;
+  ReadFailure first_failure_;
   Part front_;
   Part back_;
   Running<Error> ahead_;  ///< fills back_; declared last, so that it ends before the memory goes

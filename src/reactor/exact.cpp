@@ -30,20 +30,24 @@ bool transfer_step(TransferOp& op) noexcept {
   const auto step = static_cast<std::uint64_t>(op.result);
   DIORITE_ASSERT(step <= op.bytes, "a driver transferred more than was asked for");
   const std::uint64_t reached = op.start + step;
-  const bool progress = reached > op.done;
+  const std::uint64_t before = op.done;
   op.done = std::max(op.done, reached);
   op.result = 0;
-  if (op.done == op.total || !progress) return true;
+  // A step that ends where the last one did has met the end of the file, or of what the system
+  // takes. One that ends short of that has only been cut shorter: there was more a moment ago.
+  if (op.done == op.total || reached == before) return true;
+  const bool progress = reached > before;
+  if (!progress && ++op.repeats > kRepeatsMax) return true;
 
   // Direct I/O can only go on at an aligned offset, so the block that was cut short is sent again
-  // from its beginning. At the end of a file this step ends where the last one did: no progress.
+  // from its beginning.
   const std::uint64_t next = align_down(op.done, std::uint64_t{1} << op.align_log2);
   DIORITE_ASSERT(next >= op.start, "a transfer went backwards");
   op.offset += next - op.start;
   op.data += next - op.start;
   op.bytes = static_cast<std::uint32_t>(std::min(op.total - next, kIoBytesMax));
   op.start = next;
-  op.repeats = 0;
+  if (progress) op.repeats = 0;
   op.state = OpState::idle;
   return false;
 }

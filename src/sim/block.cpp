@@ -43,6 +43,7 @@ BlockRef::Block* BlockRef::make() {
     --spare.count;
   }
   block->count = 1;
+  block->hash = 0;
   return block;
 }
 
@@ -81,6 +82,13 @@ bool BlockRef::all_zero() const noexcept {
   return block_ == nullptr || std::memcmp(block_->bytes, kZeros, kBlockBytes) == 0;
 }
 
+std::uint64_t BlockRef::hash() const noexcept {
+  static const std::uint64_t of_zeros = hash_bytes(kZeros, kBlockBytes);
+  if (block_ == nullptr) return of_zeros;
+  if (block_->hash == 0) block_->hash = hash_bytes(block_->bytes, kBlockBytes);
+  return block_->hash;
+}
+
 std::byte* BlockRef::writable() {
   if (block_ == nullptr || block_->count > 1) {
     Block* const own = make();
@@ -88,6 +96,7 @@ std::byte* BlockRef::writable() {
     if (block_ != nullptr) --block_->count;
     block_ = own;
   }
+  block_->hash = 0;
   return block_->bytes;
 }
 

@@ -16,6 +16,8 @@
 
 #include <diorite/sim/disk.hpp>
 
+#include "sim/trace.hpp"
+
 namespace diorite::sim::detail {
 
 inline constexpr std::uint32_t kBlockBytes = 4096;
@@ -66,10 +68,13 @@ class BlockRef {
   /// zero, too.
   bool is_null() const noexcept { return block_ == nullptr; }
   bool all_zero() const noexcept;
+  /// hash_bytes() of the block, remembered until its bytes change: a block is written once, and
+  /// read again and again.
+  std::uint64_t hash() const noexcept;
   /// kBlockBytes of them, never null.
   const std::byte* bytes() const noexcept { return block_ == nullptr ? zeros() : block_->bytes; }
   const std::byte* sector(unsigned index) const noexcept { return bytes() + index * kSectorBytes; }
-  /// To change them; no other reference sees it.
+  /// To change them, before anything else is asked of this block; no other reference sees it.
   std::byte* writable();
 
   void set_sectors(const BlockRef& from, SectorMask mask);
@@ -87,9 +92,11 @@ class BlockRef {
   struct SpareGuard;
 
  private:
-  struct Block {
+  // On cache lines of its own, since whole blocks are what is mostly copied and compared.
+  struct alignas(64) Block {
     std::uint64_t count;
-    std::byte bytes[kBlockBytes];
+    std::uint64_t hash;  ///< 0 = not known
+    alignas(64) std::byte bytes[kBlockBytes];
   };
   static const std::byte* zeros() noexcept;
   static Block* make();

@@ -1,5 +1,6 @@
 #include <diorite/sim/choices.hpp>
 
+#include <algorithm>
 #include <bit>
 #include <utility>
 
@@ -8,15 +9,7 @@
 namespace diorite::sim {
 namespace {
 
-constexpr std::uint64_t kStep = 0x9E37'79B9'7F4A'7C15;
 constexpr std::uint64_t kEntropySalt = 0x656E'7472'6F70'7921;
-
-// The finaliser of splitmix64: neighbouring seeds give unrelated streams.
-std::uint64_t mix(std::uint64_t value) noexcept {
-  value = (value ^ (value >> 30)) * 0xBF58'476D'1CE4'E5B9;
-  value = (value ^ (value >> 27)) * 0x94D0'49BB'1331'11EB;
-  return value ^ (value >> 31);
-}
 
 // 0 to n - 1, from the upper half of random bits.
 std::uint32_t scaled(std::uint64_t bits, std::uint32_t n) noexcept {
@@ -41,11 +34,6 @@ Choices Choices::exhaustive() { return Choices(Mode::exhaustive, 0); }
 std::uint64_t Choices::random_bits() noexcept {
   state_ += kStep;
   return mix(state_);
-}
-
-std::uint64_t Choices::entropy() noexcept {
-  entropy_state_ += kStep;
-  return mix(entropy_state_);
 }
 
 // Every decision has one place in made_, in all modes, so that a path found by enumeration can be
@@ -115,11 +103,12 @@ std::uint32_t Choices::draw_skewed(std::uint32_t n) {
   return value;
 }
 
-bool Choices::next_path() {
+bool Choices::next_path(std::size_t keep) {
   DIORITE_ASSERT(mode_ == Mode::exhaustive, "only enumerated choices have a next path");
   // What the run did not come to is no part of its path.
-  script_.resize(made_.size());
-  branches_.resize(made_.size());
+  keep = std::min(keep, made_.size());
+  script_.resize(keep);
+  branches_.resize(keep);
   made_.clear();
   entropy_state_ = mix(seed_ ^ kEntropySalt);
   while (!script_.empty() && script_.back() + 1 == branches_.back()) {
@@ -128,6 +117,7 @@ bool Choices::next_path() {
   }
   if (script_.empty()) return false;
   ++script_.back();
+  given_ = script_.size();
   return true;
 }
 

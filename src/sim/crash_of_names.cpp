@@ -1,5 +1,3 @@
-#include <set>
-
 #include "sim/dir_tree.hpp"
 
 namespace diorite::sim::detail {
@@ -54,18 +52,20 @@ void DirTree::settle(Choices& choices, DirectoryModel model) {
 
 // What is not reached from the root is gone.
 void DirTree::show_durable() {
-  std::set<NodeId> reached{kRoot};
+  for (auto& [node, inode] : inodes_) inode.marked = node == kRoot;
   std::vector<NodeId> open{kRoot};
   while (!open.empty()) {
     Inode& dir = inode(open.back());
     open.pop_back();
     dir.live = dir.durable;
     for (const auto& [name, node] : dir.durable) {
-      if (reached.insert(node).second && inode(node).is_directory()) open.push_back(node);
+      Inode& named = inode(node);
+      if (named.is_directory() && !named.marked) open.push_back(node);
+      named.marked = true;
     }
   }
   for (auto& [node, inode] : inodes_) {
-    if (reached.count(node) != 0) continue;
+    if (inode.marked) continue;
     inode.live.clear();
     inode.durable.clear();
   }

@@ -45,9 +45,13 @@ bool equal_sectors(const Victim& victim, std::uint64_t a, std::uint64_t b) {
                     begin + static_cast<std::ptrdiff_t>(b));
 }
 
+constexpr std::uint32_t kHeaderBytes = 64;
+
 void flip(Disk& disk, const Victim& victim, Choices& choices, Damage& done) {
   done.kind = Damage::Kind::flipped;
-  const auto length = static_cast<std::uint32_t>(victim.length_at(done.offset));
+  auto length = static_cast<std::uint32_t>(victim.length_at(done.offset));
+  // The beginning of a sector is where formats keep what holds the rest together.
+  if (choices.pick(2) == 0) length = std::min(length, kHeaderBytes);
   done.offset += choices.pick(length);
   done.bytes = 1;
   disk.flip_bit(victim.path, done.offset, choices.pick(8));

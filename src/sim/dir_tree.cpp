@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <set>
 
 #include <diorite/assert.hpp>
 
@@ -59,16 +58,25 @@ DirTree::DirTree(const DirTree& other) : changes_(other.changes_), next_(other.n
   }
 }
 
+Inode* DirTree::find(NodeId node) const noexcept {
+  if (recent_ == nullptr || recent_node_ != node) {
+    auto& inodes = const_cast<DirTree*>(this)->inodes_;
+    const auto found = inodes.find(node);
+    if (found == inodes.end()) return nullptr;
+    recent_node_ = node;
+    recent_ = &found->second;
+  }
+  return recent_;
+}
+
 Inode& DirTree::inode(NodeId node) noexcept {
-  const auto found = inodes_.find(node);
-  DIORITE_ASSERT(found != inodes_.end(), "a node of the simulated disk that is gone");
-  return found->second;
+  Inode* const found = find(node);
+  DIORITE_ASSERT(found != nullptr, "a node of the simulated disk that is gone");
+  return *found;
 }
 
 const Inode& DirTree::inode(NodeId node) const noexcept {
-  const auto found = inodes_.find(node);
-  DIORITE_ASSERT(found != inodes_.end(), "a node of the simulated disk that is gone");
-  return found->second;
+  return const_cast<DirTree*>(this)->inode(node);
 }
 
 NodeId DirTree::lookup(View view, NodeId dir, std::string_view name) const noexcept {
@@ -246,12 +254,12 @@ void DirTree::sync(NodeId dir, std::uint64_t mark) {
   changes_.erase(std::remove_if(changes_.begin(), changes_.end(), is_done), changes_.end());
 }
 
-void DirTree::drop(NodeId dir, std::uint64_t mark, bool reads_lie) {
+void DirTree::drop(NodeId dir, std::uint64_t mark, Lie lie) {
   const auto is_covered = [&](const EntryChange& change) {
     return change.sequence <= mark && is_in(change, dir);
   };
   changes_.erase(std::remove_if(changes_.begin(), changes_.end(), is_covered), changes_.end());
-  if (reads_lie) return;
+  if (lie != Lie::none) return;
   for (auto& [node, inode] : inodes_) inode.live = inode.durable;
   for (const EntryChange& change : changes_) {
     if (can_apply(change, &Inode::live)) apply(change, &Inode::live, false);
@@ -274,28 +282,40 @@ void DirTree::release_all() noexcept {
   for (auto& [node, inode] : inodes_) inode.held = 0;
 }
 
+void DirTree::mark(NodeId node) noexcept {
+  const auto found = inodes_.find(node);
+  if (found != inodes_.end()) found->second.marked = true;
+}
+
+void DirTree::mark_needed() noexcept {
+  for (auto& [node, inode] : inodes_) inode.marked = node == kRoot || inode.is_used();
+  for (const auto& [dir, inode] : inodes_) {
+    for (const auto& [name, node] : inode.live) mark(node);
+    for (const auto& [name, node] : inode.durable) mark(node);
+  }
+  for (const EntryChange& change : changes_) {
+    mark(change.node);
+    mark(change.from_dir);
+    mark(change.to_dir);
+    mark(change.replaced);
+  }
+}
+
 void DirTree::collect(FreedBlocks& freed) {
-  for (;;) {
-    std::set<NodeId> needed{kRoot};
-    for (const auto& [dir, inode] : inodes_) {
-      if (inode.is_used()) needed.insert(dir);
-      for (const auto& [name, node] : inode.live) needed.insert(node);
-      for (const auto& [name, node] : inode.durable) needed.insert(node);
-    }
-    for (const EntryChange& change : changes_) {
-      needed.insert({change.node, change.from_dir, change.to_dir, change.replaced});
-    }
-    bool removed = false;
+  // A directory that goes may have been the last to need another node.
+  for (bool removed = true; removed;) {
+    mark_needed();
+    removed = false;
     for (auto at = inodes_.begin(); at != inodes_.end();) {
-      if (needed.count(at->first) != 0) {
+      if (at->second.marked) {
         ++at;
         continue;
       }
       if (!at->second.is_directory()) at->second.file->free_blocks(freed);
       at = inodes_.erase(at);
       removed = true;
+      recent_ = nullptr;
     }
-    if (!removed) return;
   }
 }
 

@@ -38,6 +38,7 @@ struct Inode {
   std::uint32_t links = 0;         ///< names that it has now
   std::uint32_t held = 0;
   NodeId parent = kNoNode;  ///< of directories, as it is now
+  bool marked = false;      ///< by whoever is looking for nodes
   Names live;
   Names durable;
 
@@ -83,7 +84,7 @@ class DirTree {
   Located locate(std::string_view path) const noexcept;
   Inode& inode(NodeId node) noexcept;
   const Inode& inode(NodeId node) const noexcept;
-  bool exists(NodeId node) const noexcept { return inodes_.find(node) != inodes_.end(); }
+  bool exists(NodeId node) const noexcept { return find(node) != nullptr; }
   bool is_within(NodeId node, NodeId dir) const noexcept;
 
   /// The answers of Linux are the volume's; these only do it.
@@ -94,13 +95,15 @@ class DirTree {
   void forget(NodeId dir, std::string_view name);
 
   void sync(NodeId dir, std::uint64_t mark);
-  void drop(NodeId dir, std::uint64_t mark, bool reads_lie);
+  void drop(NodeId dir, std::uint64_t mark, Lie lie);
   /// Decides about names; afterwards all are durable, and nodes without one are gone.
   void crash(Choices& choices, const Profile& profile, FreedBlocks& freed);
   void release_all() noexcept;
   /// Removes the nodes that nothing can bring back.
   void collect(FreedBlocks& freed);
   bool all_durable() const noexcept;
+  /// What a power cut may leave of the names: fingerprint.cpp.
+  void fold_names_of_power_cut(Trace& hash) const;
 
   std::map<NodeId, Inode>& inodes() noexcept { return inodes_; }
   const std::map<NodeId, Inode>& inodes() const noexcept { return inodes_; }
@@ -125,6 +128,10 @@ class DirTree {
       path.resize(before);
     }
   }
+  /// Null when it is gone.
+  Inode* find(NodeId node) const noexcept;
+  void mark(NodeId node) noexcept;
+  void mark_needed() noexcept;
   NodeId lookup(View view, NodeId dir, std::string_view name) const noexcept;
   bool holds(View view, NodeId above, NodeId below) const;
   bool can_apply(const EntryChange& change, View view) const;
@@ -138,6 +145,8 @@ class DirTree {
   void recount();
 
   std::map<NodeId, Inode> inodes_;
+  mutable NodeId recent_node_ = kNoNode;  ///< what was found last: the next use is mostly the same
+  mutable Inode* recent_ = nullptr;
   std::vector<EntryChange> changes_;
   NodeId next_ = kRoot + 1;
 };

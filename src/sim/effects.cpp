@@ -30,9 +30,30 @@ bool may_take_part(OpCode code) noexcept {
   }
 }
 
+bool syncs(OpCode code) noexcept {
+  return code == OpCode::sync_data || code == OpCode::sync_all || code == OpCode::sync_dir;
+}
+
+// What is done without the file system.
+bool needs_no_disk(OpCode code) noexcept {
+  switch (code) {
+    case OpCode::nop:
+    case OpCode::close:
+    case OpCode::try_lock:
+    case OpCode::drop_cache:
+      return true;
+    default:
+      return false;
+  }
+}
+
 }  // namespace
 
 std::int32_t Kernel::finish(Flight& flight) {
+  if (faults_.stopped() && !needs_no_disk(flight.code)) {
+    if (flight.write != 0) volume().abandon_write(flight.write, {});
+    return faults_.refuse();
+  }
   if (!flight.zombie) {
     if (flight.write != 0) capture(flight);
     check_buffer(flight);
@@ -75,6 +96,9 @@ std::int32_t Kernel::take_effect(Flight& flight) {
       return end_close(flight);
     case OpCode::try_lock:
       return files_.try_lock(*flight.file);
+    case OpCode::drop_cache:
+      volume().drop_cache(flight.file->node);
+      return 0;
     case OpCode::open:
       return end_open(flight);
     case OpCode::make_dir:
@@ -97,21 +121,26 @@ std::int32_t Kernel::end_read(Flight& flight) {
   if (flight.zombie || flight.bytes == 0) return 0;
   const std::uint32_t unit = flight.file->direct() ? volume().options().offset_align : 1;
   const std::uint32_t bytes = faults_.transferred(flight.bytes, unit);
+  const OpenFile& file = *flight.file;
+  if (!file.direct() && volume().reads_lie(file.node) && faults_.evicts()) {
+    volume().drop_cache(file.node);
+  }
   return static_cast<std::int32_t>(
-      volume().read(flight.file->node, flight.offset, {flight.data, bytes}));
+      volume().read(file.node, flight.offset, {flight.data, bytes}, file.direct()));
 }
 
 std::int32_t Kernel::end_write(Flight& flight) {
   if (flight.write == 0) return 0;
   const std::uint32_t unit = flight.file->direct() ? volume().options().offset_align : 1;
   const std::uint32_t bytes = faults_.transferred(flight.bytes, unit);
-  const bool asked = (flight.flags & kOpDsync) != 0 || (flight.file->open_flags & kOpenDsync) != 0;
-  volume().end_write(flight.write, bytes, asked && !faults_.sync_lies());
+  const bool durable = is_to_be_durable(flight) && !faults_.sync_lies();
+  volume().end_write(flight.write, bytes, durable);
   return static_cast<std::int32_t>(bytes);
 }
 
 std::int32_t Kernel::end_sync(Flight& flight) {
   if (faults_.sync_lies()) return 0;
+  if (volume().is_read_only() && faults_.refuses_sync()) return -EROFS;
   const NodeId node = flight.file != nullptr ? flight.file->node : flight.node;
   volume().end_sync(node, flight.mark, flight.code != OpCode::sync_data);
   return 0;
@@ -153,34 +182,70 @@ std::int32_t Kernel::tell_info(Flight& flight) {
   return 0;
 }
 
+bool Kernel::is_to_be_durable(const Flight& flight) noexcept {
+  return (flight.flags & kOpDsync) != 0 || (flight.file->open_flags & kOpenDsync) != 0;
+}
+
 void Kernel::fail(Flight& flight, std::int32_t error) {
   const bool is_change = flight.code == OpCode::write || may_take_part(flight.code);
-  const bool is_sync = area_of(flight.code) == Area::syncs;
   // A full disk and a read-only file system refuse before anything is done.
   const bool may_land = error == -EIO || error == -ECANCELED;
+  bool stops = false;
   if (flight.write != 0) {
+    const NodeId node = flight.file->node;
+    const SyncMark before = volume().begin_sync(node);
     if (may_land && faults_.lands_in_part()) {
       land_in_part(flight);
+      // In the page cache only, or in space that a log which has failed does not know of.
+      if (error == -EIO) stops = lose(node, before, volume().begin_sync(node), false);
     } else {
       volume().abandon_write(flight.write, {});
     }
-  } else if (is_sync && error != -ECANCELED) {
-    // Pages are marked clean after a failed write-back, and a device may drop its cache. Names
-    // stand in the log of the file system: when that fails, it stops, and no later sync claims
-    // success.
-    const OpenFile& file = *flight.file;
-    if (!file.is_directory && faults_.drops_data()) {
-      // What is read past the page cache is what the device has.
-      volume().drop(file.node, flight.mark, !file.direct() && faults_.reads_lie());
-    }
-  } else if (flight.code == OpCode::close) {
-    // The descriptor is free whatever close says.
+  } else if (syncs(flight.code) && error != -ECANCELED) {
+    const bool on_path = flight.code == OpCode::sync_dir;
+    const NodeId node = on_path ? flight.node : flight.file->node;
+    stops = lose(node, {}, flight.mark, on_path || flight.file->is_directory);
+  } else if (flight.code == OpCode::close && error != -ECANCELED) {
+    // The descriptor is free whatever close says, unless it was never called.
     end_close(flight);
   } else if (may_take_part(flight.code) && may_land && faults_.lands_in_part()) {
     take_effect(flight);
   }
-  const bool aborts = error == -EIO && (is_change || is_sync) && faults_.goes_read_only();
-  if (error == -EROFS || aborts) volume().set_read_only(true);
+  const bool may_stop = error == -EIO && (is_change || syncs(flight.code));
+  if (stops || (may_stop && faults_.goes_read_only())) {
+    stop_file_system();
+  } else if (error == -EROFS) {
+    volume().set_read_only(true);
+  }
+}
+
+// Of what a failed sync covered, pages are marked clean and a transaction is given up, so that the
+// next sync finds nothing to do and succeeds (seen on ext4, XFS and btrfs: tests/powercut). True
+// when the file system stops.
+bool Kernel::lose(NodeId node, SyncMark since, SyncMark mark, bool names) {
+  if (names ? !faults_.drops_names() : !faults_.drops_data()) return false;
+  DropRules rules;
+  rules.since = since.sequence;
+  rules.keeps_sizes = !names && faults_.keeps_sizes();
+  bool stops = false;
+  // Names stay in memory until the file system is mounted anew.
+  if (names || faults_.reads_lie()) {
+    const bool disk_lies = faults_.disk_lies();
+    const bool everywhere =
+        disk_lies || names || (!rules.keeps_sizes && faults_.direct_reads_lie());
+    rules.lie = everywhere ? Lie::everywhere : Lie::cached;
+    stops = everywhere && !disk_lies;
+  }
+  volume().drop(node, mark, rules);
+  return stops;
+}
+
+void Kernel::stop_file_system() {
+  if (faults_.shuts_down()) {
+    faults_.stop();
+  } else {
+    volume().set_read_only(true);
+  }
 }
 
 void Kernel::land_in_part(Flight& flight) {
@@ -188,7 +253,9 @@ void Kernel::land_in_part(Flight& flight) {
   const std::uint64_t last = (flight.offset + flight.bytes - 1) / Disk::kSectorBytes;
   const auto sectors = static_cast<std::size_t>(last - first + 1);
   const auto landed = std::make_unique<bool[]>(sectors);
-  for (std::size_t i = 0; i < sectors; ++i) landed[i] = choices_.chance(per_cent(50));
+  // All of it, when only the flush behind it has failed.
+  const bool whole = choices_.pick(4) == 3;
+  for (std::size_t i = 0; i < sectors; ++i) landed[i] = whole || choices_.chance(per_cent(50));
   volume().abandon_write(flight.write, std::span<const bool>(landed.get(), sectors));
 }
 

@@ -22,6 +22,7 @@ bool ends_with_process(OpCode code) noexcept {
     case OpCode::info:
     case OpCode::close:
     case OpCode::try_lock:
+    case OpCode::drop_cache:
     case OpCode::list_dir:
       return true;
     default:
@@ -73,12 +74,13 @@ void Kernel::drop_processes() noexcept {
 }
 
 bool Kernel::withdraw(Flight& flight) {
-  if (flight.ended || flight.process->dead || flight.cancelled) return false;
+  if (flight.ended || flight.process->dead || flight.cancelled || quiet_) return false;
   // Nothing has passed since it was submitted, so the device may not have seen it.
   const bool may_be_unseen = flight.begun == now_ && !flight.captured;
   if (may_be_unseen && choices_.chance(per_cent(50))) {
     Process& process = *flight.process;
     if (flight.write != 0) volume().abandon_write(flight.write, {});
+    changed_ = true;
     let_go(flight);
     flight.unlink();
     --in_flight_count_;
@@ -183,6 +185,7 @@ Profile Kernel::crash_profile() const noexcept {
 
 void Kernel::power_cut() {
   ++counters_.power_cuts;
+  faults_.mount();
   settle_before_power_cut();
   const Volume::CrashCounts lost = volume().crash(choices_, crash_profile());
   counters_.sectors_lost += lost.sectors_lost;
@@ -214,12 +217,19 @@ void Kernel::power_cut() {
   }
   in_flight_count_ = 0;
   drop_processes();
+  now_ = boot_after(now_);
   new_boot();
 }
 
 void Kernel::plan(bool power, std::uint64_t events) noexcept {
   planned_power_ = power;
   planned_events_ = std::max<std::uint64_t>(events, 1);
+}
+
+void Kernel::plan(EndQuestion question, void* context) noexcept {
+  question_ = question;
+  question_context_ = context;
+  changed_ = true;
 }
 
 void Kernel::heal() noexcept {

@@ -43,6 +43,7 @@ std::span<const int> all_errors_of(OpCode code, std::uint32_t open_flags) noexce
       return kListErrors;
     case OpCode::info:
     case OpCode::close:
+    case OpCode::drop_cache:
     case OpCode::sync_dir:
       return kOtherErrors;
   }
@@ -84,10 +85,22 @@ std::uint32_t Faults::transferred(std::uint32_t bytes, std::uint32_t unit) {
   return unit * (1 + choices_.draw(units - 1));
 }
 
+std::int32_t Faults::refuse() noexcept {
+  ++errors_;
+  return -EIO;
+}
+
 bool Faults::lands_in_part() { return happens(profile_.half_done); }
 bool Faults::drops_data() { return happens(profile_.failed_sync_drops); }
+bool Faults::keeps_sizes() { return happens(profile_.sizes_survive); }
 bool Faults::reads_lie() { return happens(profile_.reads_lie); }
+bool Faults::direct_reads_lie() { return happens(profile_.direct_reads_lie); }
+bool Faults::disk_lies() { return happens(profile_.disk_lies); }
+bool Faults::evicts() { return happens(profile_.evicted); }
+bool Faults::drops_names() { return happens(profile_.names_lost); }
 bool Faults::goes_read_only() { return happens(profile_.read_only_after); }
+bool Faults::shuts_down() { return happens(profile_.shut_down_after); }
+bool Faults::takes_what_is_left() { return happens(profile_.short_when_full); }
 bool Faults::sync_lies() { return happens(profile_.lying_sync); }
 bool Faults::gets_stuck() { return happens(profile_.stuck); }
 

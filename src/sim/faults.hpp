@@ -40,16 +40,40 @@ class Faults {
 
   bool lands_in_part();
   bool drops_data();
+  bool keeps_sizes();
   bool reads_lie();
+  bool direct_reads_lie();
+  bool disk_lies();
+  bool evicts();
+  bool drops_names();
   bool goes_read_only();
+  bool shuts_down();
+  /// Whether a sync is refused where nothing can be written any more.
+  bool refuses_sync() { return choices_.pick(2) == 1; }
+  bool takes_what_is_left();
   bool sync_lies();
   bool gets_stuck();
 
   /// Nothing goes wrong from now on.
-  void heal() noexcept { healed_ = true; }
+  void heal() noexcept {
+    healed_ = true;
+    stopped_ = false;
+  }
+  /// The file system has shut down, until it is mounted anew.
+  void stop() noexcept { stopped_ = true; }
+  void mount() noexcept { stopped_ = false; }
+  bool stopped() const noexcept { return stopped_; }
+  /// What it answers then.
+  std::int32_t refuse() noexcept;
   bool healed() const noexcept { return healed_; }
   std::uint64_t errors() const noexcept { return errors_; }
   std::uint64_t short_transfers() const noexcept { return short_transfers_; }
+  /// Of what decides about faults to come.
+  std::uint64_t fingerprint() const noexcept {
+    std::uint64_t hash = (healed_ ? 1U : 0U) + (stopped_ ? 2U : 0U);
+    for (const std::uint32_t left : left_) hash = hash * 0x9E37'79B9'7F4A'7C15 + left;
+    return hash;
+  }
 
  private:
   bool happens(Chance chance) { return !healed_ && choices_.chance(chance); }
@@ -60,6 +84,7 @@ class Faults {
   std::uint64_t errors_ = 0;
   std::uint64_t short_transfers_ = 0;
   bool healed_ = false;
+  bool stopped_ = false;
 };
 
 }  // namespace diorite::sim::detail

@@ -4,24 +4,9 @@
 #include <cerrno>
 #include <cstring>
 
-#include <diorite/assert.hpp>
+#include "sim/trace.hpp"
 
 namespace diorite::sim::detail {
-namespace {
-
-/// The part of a range that is in one block, as offsets in it.
-struct Piece {
-  std::uint64_t begin;
-  std::uint64_t end;
-  bool whole() const noexcept { return begin == 0 && end == kBlockBytes; }
-};
-
-Piece piece_of(std::uint64_t block, std::uint64_t begin, std::uint64_t end) noexcept {
-  const std::uint64_t start = block * kBlockBytes;
-  return {std::max(begin, start) - start, std::min(end, start + kBlockBytes) - start};
-}
-
-}  // namespace
 
 std::uint64_t size_after(std::uint64_t bytes, const SizeChange& change) noexcept {
   switch (change.kind) {
@@ -34,35 +19,6 @@ std::uint64_t size_after(std::uint64_t bytes, const SizeChange& change) noexcept
       break;
   }
   return bytes;
-}
-
-void Captured::take(const std::byte* data) {
-  DIORITE_ASSERT(blocks.empty(), "a write is captured twice");
-  if (bytes == 0) return;
-  const std::uint64_t first = offset / kBlockBytes;
-  const std::uint64_t last = (offset + bytes - 1) / kBlockBytes;
-  blocks.reserve(last - first + 1);
-  for (std::uint64_t block = first; block <= last; ++block) {
-    const Piece piece = piece_of(block, offset, offset + bytes);
-    if (piece.whole()) {
-      blocks.push_back(BlockRef::copy_of(data));
-    } else {
-      blocks.emplace_back();
-      blocks.back().set_range(piece.begin, piece.end, data);
-    }
-    data += piece.end - piece.begin;
-  }
-}
-
-bool Captured::matches(const std::byte* data) const noexcept {
-  std::uint64_t block = offset / kBlockBytes;
-  for (const BlockRef& captured : blocks) {
-    const Piece piece = piece_of(block++, offset, offset + bytes);
-    const std::uint64_t length = piece.end - piece.begin;
-    if (std::memcmp(captured.bytes() + piece.begin, data, length) != 0) return false;
-    data += length;
-  }
-  return true;
 }
 
 std::int64_t FileNode::read(std::uint64_t offset, std::span<std::byte> into) const {
@@ -89,6 +45,16 @@ std::int64_t FileNode::read(std::uint64_t offset, std::span<std::byte> into) con
     to += length;
   }
   return static_cast<std::int64_t>(end - offset);
+}
+
+std::uint64_t FileNode::hash_of(std::uint64_t offset, std::uint64_t bytes) const noexcept {
+  Trace trace;
+  for (std::uint64_t block = offset / kBlockBytes; block * kBlockBytes < offset + bytes; ++block) {
+    const BlockState* const state = table_.find(block);
+    const Piece piece = piece_of(block, offset, offset + bytes);
+    trace.fold(piece.hash(state == nullptr ? BlockRef() : state->live));
+  }
+  return trace.hash();
 }
 
 bool FileNode::has_bad_edge(std::uint64_t offset, std::uint64_t bytes) const noexcept {
@@ -333,13 +299,39 @@ void FileNode::sync(std::uint64_t mark, bool with_metadata, FreedBlocks& freed) 
   changes_.insert(changes_.begin(), kept.begin(), kept.end());
 }
 
-void FileNode::drop(std::uint64_t mark, bool reads_lie) {
+void FileNode::drop(std::uint64_t mark, DropRules rules) {
   touched_ = true;
-  const auto covered = [mark](const auto& pending) { return pending.sequence <= mark; };
+  const auto covered = [mark, &rules](const auto& pending) {
+    return pending.sequence > rules.since && pending.sequence <= mark;
+  };
   pending_.erase(std::remove_if(pending_.begin(), pending_.end(), covered), pending_.end());
-  changes_.erase(std::remove_if(changes_.begin(), changes_.end(), covered), changes_.end());
+  if (!rules.keeps_sizes) {
+    changes_.erase(std::remove_if(changes_.begin(), changes_.end(), covered), changes_.end());
+  }
   demand_sizes();
-  if (!reads_lie) replay_pending();
+  if (rules.lie == Lie::none) {
+    replay_pending();
+    return;
+  }
+  reads_lie_ = true;
+  direct_reads_lie_ = direct_reads_lie_ || rules.lie == Lie::everywhere;
+}
+
+std::int64_t FileNode::read_direct(std::uint64_t offset, std::span<std::byte> into) const {
+  if (!reads_lie_ || direct_reads_lie_) return read(offset, into);
+  FileNode device = *this;
+  device.drop_cache();
+  return device.read(offset, into);
+}
+
+void FileNode::drop_cache() {
+  // What is read past the cache comes back into it.
+  if (!reads_lie_ || direct_reads_lie_) return;
+  // The size is no page: it stays in the inode.
+  const std::uint64_t bytes = live_bytes_;
+  replay_pending();
+  if (bytes < live_bytes_) cut_live(bytes, nullptr);
+  live_bytes_ = bytes;
 }
 
 // A write that needed no larger size may have relied on one that was dropped just now. A later sync
@@ -367,6 +359,7 @@ void FileNode::demand_sizes() {
 }
 
 void FileNode::replay_pending() {
+  reads_lie_ = direct_reads_lie_ = false;
   live_bytes_ = durable_bytes_;
   table_.each(0, [](std::uint64_t, BlockState& state) {
     state.live = state.durable;

@@ -27,9 +27,13 @@
 
 #include "sim/block.hpp"
 #include "sim/block_table.hpp"
+#include "sim/captured.hpp"
+#include "sim/drop_rules.hpp"
 #include "sim/extent_set.hpp"
 
 namespace diorite::sim::detail {
+
+class Trace;
 
 /// Sectors of one block, by one write.
 struct PendingSectors {
@@ -55,16 +59,6 @@ struct SizeChange {
 
 std::uint64_t size_after(std::uint64_t bytes, const SizeChange& change) noexcept;
 
-/// The bytes of a write: blocks from the one that holds `offset`, each byte at its place.
-struct Captured {
-  std::uint64_t offset = 0;
-  std::uint64_t bytes = 0;
-  std::vector<BlockRef> blocks;
-
-  void take(const std::byte* data);
-  bool matches(const std::byte* data) const noexcept;
-};
-
 /// What a power cut did to a file, or to a volume.
 struct CrashTally {
   std::uint64_t sectors_lost = 0;
@@ -83,6 +77,11 @@ class FileNode {
 
   /// -EIO when a sector of it cannot be read.
   std::int64_t read(std::uint64_t offset, std::span<std::byte> into) const;
+  /// Past the page cache: what the device has, below the size that is in memory.
+  std::int64_t read_direct(std::uint64_t offset, std::span<std::byte> into) const;
+  bool reads_lie() const noexcept { return reads_lie_; }
+  /// Of the bytes that a read of this range has returned.
+  std::uint64_t hash_of(std::uint64_t offset, std::uint64_t bytes) const noexcept;
   /// True when a write of this range must first read a sector, and cannot.
   bool has_bad_edge(std::uint64_t offset, std::uint64_t bytes) const noexcept;
 
@@ -98,12 +97,17 @@ class FileNode {
   void truncate(std::uint64_t bytes, std::uint64_t sequence, FreedBlocks& freed);
 
   void sync(std::uint64_t mark, bool with_metadata, FreedBlocks& freed);
-  void drop(std::uint64_t mark, bool reads_lie);
+  void drop(std::uint64_t mark, DropRules rules);
+  /// Reads see what the device has, and what is still to be written to it.
+  void drop_cache();
   /// Afterwards everything is durable.
   CrashTally crash(Choices& choices, const CrashRules& rules, FreedBlocks& freed);
 
   bool all_durable() const noexcept;
   std::uint64_t hash(std::uint64_t seed) const noexcept;
+  /// What is durable, and what may yet become so: fingerprint.cpp.
+  void fold_durable(Trace& hash, bool shows_stale_space) const;
+  void fold_pending(Trace& hash) const;
   /// Gives what it holds to those who may see it in space of their own.
   void free_blocks(FreedBlocks& freed) const;
 
@@ -146,6 +150,8 @@ class FileNode {
   ExtentSet durable_taken_;  ///< and as it is durable
   ExtentSet unsettled_;      ///< taken since the last power cut: it may show what was there before
   bool touched_ = false;     ///< since the last power cut
+  bool reads_lie_ = false;   ///< they show what a failed sync has dropped
+  bool direct_reads_lie_ = false;
 };
 
 }  // namespace diorite::sim::detail

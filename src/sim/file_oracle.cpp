@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include <fmt/format.h>
@@ -11,11 +12,12 @@ namespace diorite::sim {
 namespace {
 
 bool same_bytes(std::span<const std::byte> a, std::span<const std::byte> b) noexcept {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end());
+  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size()) == 0);
 }
 
 bool all_zero(std::span<const std::byte> bytes) noexcept {
-  return std::all_of(bytes.begin(), bytes.end(), [](std::byte b) { return b == std::byte{0}; });
+  return bytes.empty() || (bytes[0] == std::byte{0} &&
+                           std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0);
 }
 
 }  // namespace
@@ -183,18 +185,24 @@ void FileOracle::prune() {
   const std::uint64_t before = reads_.empty() ? kAlways : *reads_.begin();
   for (auto& [offset, versions] : sectors_) {
     if (versions.size() < 2) continue;
-    Versions left;
-    for (Version& version : versions) {
-      if (!replaced(versions, version, before, true)) left.push_back(version);
+    // Each is judged beside all the others, so none goes before all have been.
+    std::vector<std::uint64_t> gone;
+    for (const Version& version : versions) {
+      if (replaced(versions, version, before, true)) gone.push_back(version.write);
     }
-    versions = std::move(left);
+    if (gone.empty()) continue;
+    std::erase_if(versions, [&gone](const Version& version) {
+      return std::find(gone.begin(), gone.end(), version.write) != gone.end();
+    });
   }
 }
 
-void FileOracle::process_ended() {
-  if (!syncs_.empty()) lose_all();
+bool FileOracle::process_ended() {
+  const bool unheard = !syncs_.empty();
+  if (unheard) lose_all();
   syncs_.clear();
   reads_.clear();
+  return unheard;
 }
 
 std::uint64_t FileOracle::reading() {

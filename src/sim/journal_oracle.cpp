@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cstring>
 #include <iterator>
 #include <utility>
 
@@ -17,7 +18,7 @@ BatchPos position_of(std::size_t index, std::size_t count) noexcept {
 }
 
 bool same_bytes(std::span<const std::byte> a, std::span<const std::byte> b) noexcept {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end());
+  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size()) == 0);
 }
 
 }  // namespace
@@ -45,13 +46,14 @@ std::string JournalOracle::opened(const JournalRecovery& recovery, const Lsn* lo
                        recovery.end.value, lost_above_.value);
   }
   if (exists_ && !may_lose_) {
-    // One that was made where nothing could be written is as empty as before.
-    const bool untouched = !placed_ && kept_.empty() && recovery.epoch == last_epoch_;
+    // One that was made where no room was left to write its first commit is made anew.
+    const bool untouched = read_only_ && kept_.empty() && recovery.epoch == last_epoch_;
     if (recovery.verdict == JournalVerdict::created && !untouched) {
       return "the journal was made a second time";
     }
-    // One that found no room to write in is read-only, and begins no epoch.
-    if (recovery.epoch < last_epoch_ || (recovery.epoch == last_epoch_ && placed_)) {
+    // One that found no room to write in has told nobody of its epoch but its reader, who appends
+    // nothing under it.
+    if (recovery.epoch < last_epoch_ || (recovery.epoch == last_epoch_ && !read_only_)) {
       return fmt::format("the epoch went from {} to {}", last_epoch_, recovery.epoch);
     }
     if (expects_clean_ && recovery.verdict != JournalVerdict::clean) {
@@ -65,7 +67,7 @@ std::string JournalOracle::opened(const JournalRecovery& recovery, const Lsn* lo
   if (std::string lost = check_lost(count); !lost.empty()) return lost;
   recovery_ = recovery;
   last_epoch_ = recovery.epoch;
-  placed_ = false;
+  read_only_ = false;
   exists_ = true;
   unread_ = true;
   // What an open returned stays; of what it was allowed to lose nothing is promised any more.
@@ -101,12 +103,30 @@ std::string JournalOracle::check(std::vector<FoundRecord> found) {
     if (!wrong.empty()) return wrong;
     at += taken;
   }
+  if (std::string wrong = check_noticed(found); !wrong.empty()) return wrong;
+  damaged_ = LsnRange();
   // What was not found has gone for good: it may never be returned by a later open.
   kept_ = std::move(found);
   appends_.clear();
   places_.clear();
   unread_ = false;
   may_lose_ = false;
+  return {};
+}
+
+// A checksum covers every byte of a commit that holds records, and what follows its last frame must
+// be zero. So a commit of which any byte was changed has no record that may be returned. Before the
+// first record of a commit stands its header, of 64 bytes; before another one, other records.
+std::string JournalOracle::check_noticed(std::span<const FoundRecord> found) const {
+  constexpr std::uint64_t kHeaderBytes = 64;
+  if (damaged_.begin >= damaged_.end) return {};
+  for (const FoundRecord& record : found) {
+    if (record.begin.value >= damaged_.end.value + kHeaderBytes) break;
+    if (record.end <= damaged_.begin) continue;
+    return fmt::format(
+        "bytes of record {}, or of its commit, were damaged at {}, and nobody noticed",
+        record.record_no, damaged_.begin.value);
+  }
   return {};
 }
 
@@ -250,7 +270,6 @@ std::string JournalOracle::place(Appended& append, const Ticket& ticket) {
   }
   append.ticket = ticket;
   append.has_place = true;
-  placed_ = true;
   return {};
 }
 

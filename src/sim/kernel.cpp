@@ -20,6 +20,7 @@ constexpr Duration kLatencyMin = std::chrono::nanoseconds(500);
 constexpr Duration kTick = std::chrono::microseconds(4);
 // A loop of turns looks at the violation after each; one that does not would turn for ever.
 constexpr std::uint32_t kIdlePollsMax = 10'000;
+constexpr Duration kBootTime = std::chrono::seconds(1);
 
 std::uint32_t draw_limit(std::int64_t count) noexcept {
   return static_cast<std::uint32_t>(std::clamp<std::int64_t>(count, 0, std::int64_t{0xFFFF'FFFE}) +
@@ -103,6 +104,7 @@ Flight& Kernel::begin(Process& process, const Op& op, std::uint64_t tag) {
     ++in_flight_count_;
     ++process.in_flight;
     schedule(flight);
+    changed_ |= changes_disk(flight, false);
   }
   count_event();
   return flight;
@@ -210,7 +212,7 @@ void Kernel::wait_by_choice(Process& process, Instant until) {
   while (!process.dead && process.done.empty() && now_ < until) {
     const std::uint32_t others = until == kNever ? 0 : 1;
     if (in_flight_count_ + others == 0) return;
-    const std::uint32_t next = choices_.pick(in_flight_count_ + others);
+    const std::uint32_t next = pick_in_flight(in_flight_count_ + others);
     if (next == in_flight_count_) {
       now_ = until;
       return;
@@ -218,6 +220,10 @@ void Kernel::wait_by_choice(Process& process, Instant until) {
     now_ += kEventTime;
     end(nth_in_flight(next));
   }
+}
+
+std::uint32_t Kernel::pick_in_flight(std::uint32_t count) {
+  return quiet_ ? 0 : choices_.pick(count);
 }
 
 Flight& Kernel::nth_in_flight(std::uint32_t n) noexcept {
@@ -247,7 +253,7 @@ void Kernel::advance(Instant to) {
 
 void Kernel::pass_to(Instant to) {
   if (profile_.order == CompletionOrder::by_choice) {
-    if (to > now_ && in_flight_count_ > 0) end(nth_in_flight(choices_.pick(in_flight_count_)));
+    if (to > now_ && in_flight_count_ > 0) end(nth_in_flight(pick_in_flight(in_flight_count_)));
   } else {
     while (const Event* const next = next_scheduled()) {
       if (next->time > to) break;
@@ -272,6 +278,7 @@ Instant Kernel::next_event() noexcept {
 void Kernel::end(Flight& flight) {
   flight.unlink();
   --in_flight_count_;
+  changed_ |= changes_disk(flight, true);
   flight.result = finish(flight);
   flight.ended = true;
   let_go(flight);
@@ -288,14 +295,55 @@ void Kernel::end(Flight& flight) {
   count_event();
 }
 
+// Transfers and syncs change what a power cut may leave, and so does a write that merely begins.
+bool Kernel::changes_disk(const Flight& flight, bool ends) noexcept {
+  switch (flight.code) {
+    case OpCode::nop:
+    case OpCode::read:
+    case OpCode::info:
+    case OpCode::close:
+    case OpCode::try_lock:
+    case OpCode::list_dir:
+      return false;
+    case OpCode::open:
+      return (flight.open_flags & (kOpenCreate | kOpenTruncate)) != 0;
+    case OpCode::sync_data:
+    case OpCode::sync_all:
+    case OpCode::sync_dir:
+      return ends;
+    default:
+      return true;
+  }
+}
+
+void Kernel::ask_for_end() {
+  const bool changed = std::exchange(changed_, false);
+  const MachineEnd end = question_(question_context_, changed);
+  if (end != MachineEnd::none) question_ = nullptr;
+  switch (end) {
+    case MachineEnd::none:
+      return;
+    case MachineEnd::power_cut:
+      return power_cut();
+    case MachineEnd::kill:
+      return kill();
+  }
+}
+
 void Kernel::count_event() {
   ++counters_.events;
+  if (question_ != nullptr) return ask_for_end();
   if (planned_events_ == 0 || --planned_events_ > 0) return;
   if (planned_power_) {
     power_cut();
   } else {
     kill();
   }
+}
+
+Instant Kernel::boot_after(Instant end) const noexcept {
+  if (profile_.order != CompletionOrder::by_choice) return end;
+  return end + (kBootTime - end.time_since_epoch() % kBootTime);
 }
 
 void Kernel::tell_flight(const Flight& flight, bool ends) const {
@@ -311,6 +359,14 @@ void Kernel::tell_flight(const Flight& flight, bool ends) const {
   tell(line);
 }
 
+// The bytes that were read and written are in the volume's hash, which knows blocks that it has
+// hashed before.
+std::uint64_t Kernel::trace_hash() const noexcept {
+  Trace whole = trace_;
+  whole.fold(disk_.volume().moved());
+  return whole.hash();
+}
+
 void Kernel::trace_begin(const Flight& flight) noexcept {
   if (log_ != nullptr) tell_flight(flight, false);
   trace_.fold((static_cast<std::uint64_t>(flight.code) << 32) |
@@ -318,7 +374,6 @@ void Kernel::trace_begin(const Flight& flight) noexcept {
   trace_.fold(flight.file != nullptr ? flight.file->node : flight.node);
   trace_.fold(flight.offset ^ (flight.length << 1));
   trace_.fold(flight.bytes);
-  if (flight.write != 0) trace_.fold(hash_bytes(flight.data, flight.bytes));
   if (!flight.path.empty()) trace_.fold(flight.path);
   if (!flight.path2.empty()) trace_.fold(flight.path2);
 }
@@ -329,9 +384,6 @@ void Kernel::trace_end(const Flight& flight) noexcept {
               static_cast<std::uint32_t>(flight.result));
   trace_.fold(flight.process->number);
   trace_.fold(static_cast<std::uint64_t>(now_.time_since_epoch().count()));
-  if (flight.code == OpCode::read && flight.result > 0) {
-    trace_.fold(hash_bytes(flight.data, static_cast<std::size_t>(flight.result)));
-  }
 }
 
 }  // namespace diorite::sim::detail

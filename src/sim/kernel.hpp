@@ -48,7 +48,7 @@ class Kernel {
   Instant now() const noexcept { return now_; }
   const std::array<std::uint8_t, 16>& boot_id() const noexcept { return boot_id_; }
   const MachineCounters& counters() const noexcept;
-  std::uint64_t trace_hash() const noexcept { return trace_.hash(); }
+  std::uint64_t trace_hash() const noexcept;
   void set_log(MachineLog log, void* context) noexcept {
     log_ = log;
     log_context_ = context;
@@ -58,7 +58,14 @@ class Kernel {
   void power_cut();
   void kill();
   void plan(bool power, std::uint64_t events) noexcept;
-  void cancel_plan() noexcept { planned_events_ = 0; }
+  void plan(EndQuestion question, void* context) noexcept;
+  void cancel_plan() noexcept {
+    planned_events_ = 0;
+    question_ = nullptr;
+  }
+  void set_quiet(bool quiet) noexcept { quiet_ = quiet; }
+  /// Equal where a power cut now could leave the same, and nothing else: fingerprint.cpp.
+  std::uint64_t fingerprint() const;
   void heal() noexcept;
   Instant next_event() noexcept;
   void advance(Instant to);
@@ -113,6 +120,12 @@ class Kernel {
   Duration latency();
   void end(Flight& flight);
   void count_event();
+  static bool changes_disk(const Flight& flight, bool ends) noexcept;
+  void ask_for_end();
+  std::uint32_t pick_in_flight(std::uint32_t count);
+  /// Where every order is tried, time goes on at a whole second after a power cut, so that it does
+  /// not tell apart what is otherwise the same.
+  Instant boot_after(Instant end) const noexcept;
   /// For the log, where there is one.
   void tell(std::string_view line) const {
     if (log_ != nullptr) log_(log_context_, line);
@@ -138,6 +151,9 @@ class Kernel {
   std::int32_t tell_info(Flight& flight);
   void fail(Flight& flight, std::int32_t error);
   void land_in_part(Flight& flight);
+  static bool is_to_be_durable(const Flight& flight) noexcept;
+  bool lose(NodeId node, SyncMark since, SyncMark mark, bool names);
+  void stop_file_system();
   void check_buffer(const Flight& flight);
   void let_go(Flight& flight) noexcept;
   void violate(std::string text);
@@ -173,6 +189,10 @@ class Kernel {
   std::uint64_t flight_serial_ = 0;
   std::uint64_t planned_events_ = 0;  ///< 0 = nothing planned
   bool planned_power_ = false;
+  EndQuestion question_ = nullptr;
+  void* question_context_ = nullptr;
+  bool changed_ = true;  ///< since the question was asked: what a power cut could leave
+  bool quiet_ = false;
   std::array<std::uint8_t, 16> boot_id_{};
   mutable MachineCounters counters_;
   std::string violation_;

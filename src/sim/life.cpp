@@ -24,6 +24,11 @@ bool Life::goes_on() noexcept {
   return true;
 }
 
+void Life::explore(Explored what) noexcept {
+  state_.quiet = what == Explored::nothing;
+  state_.machine.set_quiet(what != Explored::everything);
+}
+
 bool Life::after_power_cut() const noexcept { return state_.after_power_cut; }
 
 const Damage* Life::damage() const noexcept { return state_.damage; }

@@ -27,6 +27,7 @@ struct LifeState {
   bool healed = false;
   bool after_power_cut = false;
   std::uint32_t steps_left = 0;
+  bool quiet = false;
   std::uint64_t acknowledged = 0;
   const Damage* damage = nullptr;
   const Driver* driver = nullptr;
@@ -35,13 +36,7 @@ struct LifeState {
   std::string violation;
 };
 
-/// explore() decides itself when each life ends; every other run asks its choices.
-struct CrashPoints {
-  std::vector<std::uint32_t> events;  ///< per life; 0 = it ends on its own
-  std::vector<std::size_t> asked_at;  ///< where in the decisions the answer stands
-  std::size_t reached = 0;            ///< lives that were begun
-  bool last_came = true;              ///< the end of the last one that was begun came as planned
-};
+class Exploration;
 
 void add_counters(MachineCounters& to, const MachineCounters& from) noexcept;
 
@@ -51,9 +46,9 @@ struct Outcome {
   std::uint64_t trace_hash = 0;
 };
 
-/// Lives one schedule and counts it in `report`. `points`: null unless exploring.
+/// Lives one schedule and counts it in `report`. `exploration`: null for random schedules.
 Outcome run_schedule(const RunOptions& options, const EngineFactory& factory, Choices& choices,
-                     CrashPoints* points, Report& report);
+                     Exploration* exploration, Report& report);
 
 /// The schedule of `failure` made smaller; counts its runs in `report`.
 void shrink(const RunOptions& options, const EngineFactory& factory, Failure& failure,

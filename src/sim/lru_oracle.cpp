@@ -20,7 +20,8 @@ LruOracle::Entry& LruOracle::entry(std::uint64_t key) {
   if (found == files_.end()) {
     const FileOracleOptions name{
         .sector_bytes = 1, .block_bytes = 0, .stale_space = false, .splits_sectors = false};
-    found = files_.emplace(key, Entry{FileOracle(options_), FileOracle(name), 0, false}).first;
+    found =
+        files_.emplace(key, Entry{FileOracle(options_), FileOracle(name), 0, false, false}).first;
   }
   return found->second;
 }
@@ -31,6 +32,7 @@ void LruOracle::new_cache() {
     // hear how they went.
     failed(key);
     file.bytes.process_ended();
+    if (file.name.process_ended()) file.name_lost = true;
     file.since = file.bytes.now();
   }
 }
@@ -41,7 +43,8 @@ std::uint64_t LruOracle::opening(std::uint64_t key) {
 }
 
 void LruOracle::opened(std::uint64_t key, std::uint64_t id, bool success) {
-  if (id != 0) entry(key).name.wrote(id, success, false);
+  Entry& file = entry(key);
+  if (id != 0) file.name.wrote(id, success && !file.name_lost, false);
 }
 
 std::uint64_t LruOracle::removing(std::uint64_t key) {
@@ -61,7 +64,11 @@ std::uint64_t LruOracle::syncing_names() {
 }
 
 void LruOracle::synced_names(std::uint64_t id, bool success) {
-  for (const auto& [key, sync] : name_syncs_[id]) entry(key).name.synced(sync, success);
+  for (const auto& [key, sync] : name_syncs_[id]) {
+    Entry& file = entry(key);
+    file.name.synced(sync, success);
+    if (!success) file.name_lost = true;
+  }
   name_syncs_.erase(id);
 }
 
@@ -99,13 +106,14 @@ std::string LruOracle::check_found(std::uint64_t key, bool exists) {
   }
   if (!exists) file.bytes = FileOracle(options_);
   file.leaving = false;
+  file.name_lost = false;
   return {};
 }
 
 bool LruOracle::is_gone(std::uint64_t key) {
   Entry& file = entry(key);
   if (!file.name.is_surely(0, kMissing)) return false;
-  if (file.leaving) file = Entry{FileOracle(options_), std::move(file.name), 0, false};
+  if (file.leaving) file = Entry{FileOracle(options_), std::move(file.name), 0, false, false};
   return true;
 }
 

@@ -25,10 +25,15 @@ void Machine::power_cut() { kernel_->power_cut(); }
 void Machine::kill() { kernel_->kill(); }
 void Machine::plan_power_cut(std::uint64_t events) noexcept { kernel_->plan(true, events); }
 void Machine::plan_kill(std::uint64_t events) noexcept { kernel_->plan(false, events); }
+void Machine::plan(EndQuestion question, void* context) noexcept {
+  kernel_->plan(question, context);
+}
 void Machine::cancel_plan() noexcept { kernel_->cancel_plan(); }
 void Machine::heal() noexcept { kernel_->heal(); }
 
 void Machine::set_log(MachineLog log, void* context) noexcept { kernel_->set_log(log, context); }
+void Machine::set_quiet(bool quiet) noexcept { kernel_->set_quiet(quiet); }
+std::uint64_t Machine::fingerprint() const { return kernel_->fingerprint(); }
 std::uint64_t Machine::trace_hash() const noexcept { return kernel_->trace_hash(); }
 const MachineCounters& Machine::counters() const noexcept { return kernel_->counters(); }
 const std::string& Machine::violation() const noexcept { return kernel_->violation(); }

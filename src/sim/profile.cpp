@@ -31,6 +31,7 @@ Area area_of(OpCode code) noexcept {
     case OpCode::info:
     case OpCode::close:
     case OpCode::try_lock:
+    case OpCode::drop_cache:
     case OpCode::open:
       return Area::files;
     case OpCode::make_dir:
@@ -71,6 +72,7 @@ Profile Profile::hostile() noexcept {
   profile.error(OpCode::info) = per_mille(5);
   profile.error(OpCode::close) = per_mille(5);
   profile.error(OpCode::try_lock) = per_mille(5);
+  profile.error(OpCode::drop_cache) = per_mille(5);
   profile.error(OpCode::open) = per_mille(20);
   profile.error(OpCode::make_dir) = per_mille(10);
   profile.error(OpCode::list_dir) = per_mille(10);
@@ -80,6 +82,7 @@ Profile Profile::hostile() noexcept {
   profile.short_transfer = per_cent(3);
   profile.interrupted = per_cent(2);
   profile.read_only_after = per_cent(20);
+  profile.shut_down_after = per_cent(30);
   return profile;
 }
 

@@ -2,6 +2,7 @@
 // a commit may stand, and from both slots of the manifest.
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <optional>
 #include <string>
@@ -43,17 +44,19 @@ std::string_view without_slashes(std::string_view path) {
   return path;
 }
 
+bool parse_segment_path(std::string_view path, std::string_view dir, std::uint64_t& seq) {
+  const std::size_t slash = path.find_last_of('/');
+  const bool has_dir = slash != std::string_view::npos;
+  const std::string_view above = has_dir ? path.substr(0, slash) : std::string_view();
+  return without_slashes(above) == dir &&
+         wal::parse_segment_file_name(path.substr(has_dir ? slash + 1 : 0), seq);
+}
+
 std::map<std::uint64_t, Piece> read_segments(const Disk& disk, std::string_view dir) {
   std::map<std::uint64_t, Piece> segments;
   for (const std::string& path : disk.files()) {
-    const std::size_t slash = path.find_last_of('/');
-    const std::string_view above =
-        slash == std::string::npos ? std::string_view() : std::string_view(path).substr(0, slash);
-    if (without_slashes(above) != dir) continue;
     std::uint64_t seq = 0;
-    const std::string_view name =
-        std::string_view(path).substr(slash == std::string::npos ? 0 : slash + 1);
-    if (!wal::parse_segment_file_name(name, seq)) continue;
+    if (!parse_segment_path(path, dir, seq)) continue;
     Piece piece;
     piece.bytes = readable(disk, path);
     wal::SegmentHeader header;
@@ -126,6 +129,45 @@ Lsn surviving_promise(const Disk& disk, std::string_view dir) {
     promise = std::max(promise, promise_of(piece));
   }
   return Lsn{promise};
+}
+
+Lsn highest_commit(const Disk& disk, std::string_view dir) {
+  dir = without_slashes(dir);
+  const detail::Volume& volume = disk.volume();
+  std::uint64_t highest = 0;
+  for (const std::string& path : disk.files()) {
+    std::uint64_t seq = 0;
+    if (!parse_segment_path(path, dir, seq)) continue;
+    const detail::NodeId node = volume.find(path);
+    std::array<std::byte, wal::kSegmentHeaderBytes> block;
+    wal::SegmentHeader header;
+    if (volume.read(node, 0, block) != static_cast<std::int64_t>(block.size()) ||
+        wal::decode_segment_header(block, header) != wal::BlockVerdict::valid) {
+      continue;
+    }
+    const wal::SegmentGeometry geometry = wal::geometry_of(header);
+    const std::span<std::byte> place = std::span(block).first(wal::kCommitHeaderBytes);
+    for (std::uint64_t lsn = geometry.data_begin(); lsn < geometry.end();
+         lsn += geometry.pad_unit) {
+      wal::CommitHeader commit;
+      if (volume.read(node, lsn - geometry.base_lsn, place) ==
+              static_cast<std::int64_t>(place.size()) &&
+          wal::decode_commit_header(place, geometry, lsn, commit) == wal::CommitVerdict::valid) {
+        highest = std::max(highest, lsn);
+      }
+    }
+  }
+  return Lsn{highest};
+}
+
+LsnRange damaged_range(const Damage& damage, std::string_view dir, std::uint64_t segment_bytes) {
+  std::uint64_t seq = 0;
+  if (!parse_segment_path(damage.path, without_slashes(dir), seq)) return {};
+  const std::uint64_t begin = std::max<std::uint64_t>(damage.offset, wal::kSegmentHeaderBytes);
+  const std::uint64_t end = std::min(damage.offset + damage.bytes, segment_bytes);
+  if (begin >= end) return {};
+  const std::uint64_t base = seq * segment_bytes;
+  return {Lsn{base + begin}, Lsn{base + end}};
 }
 
 }  // namespace diorite::sim

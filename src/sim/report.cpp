@@ -25,6 +25,14 @@ void append_quoted(std::string& out, std::string_view text) {
   out += '"';
 }
 
+std::string explored_text(const Report& report) {
+  if (report.states == 0) return report.complete ? "; complete" : "";
+  return fmt::format(
+      "; {}: {} schedules, of which {} came to a state that another had come to, and "
+      "{} different states after power cuts",
+      report.complete ? "complete" : "INCOMPLETE", report.schedules, report.merged, report.states);
+}
+
 void append_failure(std::string& out, const Failure& failure) {
   out += fmt::format("{{\"seed\":{},\"schedule\":{},\"trace_hash\":\"{:016x}\",\"text\":",
                      failure.seed, failure.schedule, failure.trace_hash);
@@ -56,17 +64,20 @@ std::string Report::text() const {
       "{} events, {} errors injected, {} short transfers, {} sectors lost, {} blocks damaged, "
       "{} late operations of dead processes, {} damages\n",
       schedules, lives, crashes(), machine.power_cuts, machine.kills, acknowledged,
-      complete ? ", complete" : "", machine.events, machine.errors, machine.short_transfers,
+      explored_text(*this), machine.events, machine.errors, machine.short_transfers,
       machine.sectors_lost, machine.blocks_damaged, machine.zombies, damages);
   if (passed()) {
     out += "no violation\n";
     return out;
   }
   for (const Failure& failure : failures) {
-    out += fmt::format(
-        "FAILED at schedule {}: {}\n"
-        "  again: first_seed = {}, schedules = 1; or replay() with {} decisions\n",
-        failure.schedule, failure.text, failure.seed, failure.decisions.size());
+    out += fmt::format("FAILED at schedule {}: {}\n", failure.schedule, failure.text);
+    if (failure.explored) {
+      out += fmt::format("  again: replay() with {} decisions\n", failure.decisions.size());
+      continue;
+    }
+    out += fmt::format("  again: first_seed = {}, schedules = 1; or replay() with {} decisions\n",
+                       failure.seed, failure.decisions.size());
   }
   return out;
 }
@@ -74,12 +85,13 @@ std::string Report::text() const {
 std::string Report::json() const {
   std::string out = fmt::format(
       "{{\"schedules\":{},\"lives\":{},\"power_cuts\":{},\"kills\":{},\"acknowledged\":{},"
-      "\"damages\":{},\"shrink_steps\":{},\"complete\":{},\"events\":{},\"errors\":{},"
+      "\"damages\":{},\"shrink_steps\":{},\"complete\":{},\"states\":{},\"merged\":{},\"events\":{}"
+      ",\"errors\":{},"
       "\"short_transfers\":{},\"sectors_lost\":{},\"blocks_damaged\":{},\"zombies\":{},"
       "\"failures\":[",
       schedules, lives, machine.power_cuts, machine.kills, acknowledged, damages, shrink_steps,
-      complete, machine.events, machine.errors, machine.short_transfers, machine.sectors_lost,
-      machine.blocks_damaged, machine.zombies);
+      complete, states, merged, machine.events, machine.errors, machine.short_transfers,
+      machine.sectors_lost, machine.blocks_damaged, machine.zombies);
   for (std::size_t i = 0; i < failures.size(); ++i) {
     if (i > 0) out += ',';
     append_failure(out, failures[i]);
@@ -95,6 +107,8 @@ void Report::add(const Report& other) {
   damages += other.damages;
   shrink_steps += other.shrink_steps;
   complete = complete && other.complete;
+  states += other.states;
+  merged += other.merged;
   detail::add_counters(machine, other.machine);
   failures.insert(failures.end(), other.failures.begin(), other.failures.end());
 }

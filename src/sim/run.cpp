@@ -4,6 +4,7 @@
 #include <exception>
 #include <utility>
 
+#include "sim/exploration.hpp"
 #include "sim/life.hpp"
 
 #include <fmt/format.h>
@@ -31,11 +32,12 @@ Task<> guarded(Engine& engine, Life& life) {
 /// One schedule, while it runs.
 class Schedule {
  public:
-  Schedule(const RunOptions& options, Choices& choices, CrashPoints* points)
+  Schedule(const RunOptions& options, Choices& choices, Exploration* exploration)
       : options_(options),
         choices_(choices),
-        points_(points),
+        exploration_(exploration),
         machine_(choices, options.profile, options.machine) {
+    if (options.disk != nullptr) machine_.disk() = *options.disk;
     machine_.set_log(options.log, options.log_context);
   }
 
@@ -43,46 +45,46 @@ class Schedule {
 
  private:
   std::uint32_t count_lives();
-  std::uint32_t ask_events();
   std::uint32_t ask_steps();
   void damage_disk();
-  void live(Engine& engine, std::uint32_t number, bool last);
+  void live(std::uint32_t number, bool last);
   void plan_end();
-  void end(bool last);
+  MachineEnd ask_end(bool changed);
+  void end(const LifeState& state, bool last);
+  void note(LifeState& state, bool cut);
+  std::uint64_t merge_key(bool before_cut) const;
   std::uint64_t crashes() const noexcept {
     return machine_.counters().power_cuts + machine_.counters().kills;
   }
 
   const RunOptions& options_;
   Choices& choices_;
-  CrashPoints* points_;
+  Exploration* exploration_;
   Machine machine_;
+  std::unique_ptr<Engine> engine_;
   Damage damage_;
   bool damaged_ = false;
   bool power_cut_ = false;  ///< was what ended the life before, or came after it
   std::uint64_t lives_ = 0;
   std::uint64_t acknowledged_ = 0;
   std::string violation_;
+
+  // Of the present life, for an exploration.
+  const LifeState* life_ = nullptr;
+  std::uint32_t asked_ = 0;         ///< moments, whether it ends
+  std::uint64_t known_ = 0;         ///< what the engine knew at the last of them
+  std::uint64_t known_at_cut_ = 0;  ///< 0: the power has not been cut in the middle of this life
 };
 
 std::uint32_t Schedule::count_lives() {
   const std::uint32_t most = std::max(options_.lives_max, 1U);
-  if (points_ != nullptr || most <= 2) return most;
+  if (exploration_ != nullptr || most <= 2) return most;
   return 2 + choices_.draw(most - 1);
-}
-
-std::uint32_t Schedule::ask_events() {
-  const std::size_t asked_at = choices_.made().size();
-  const std::uint32_t drawn = choices_.draw_skewed(options_.events_max + 1);
-  if (points_ == nullptr) return drawn;
-  points_->asked_at.push_back(asked_at);
-  if (points_->events.size() == points_->reached) points_->events.push_back(0);
-  return points_->events[points_->reached++];
 }
 
 std::uint32_t Schedule::ask_steps() {
   const std::uint32_t most = std::max(options_.steps_max, 1U);
-  return points_ != nullptr ? most : 1 + choices_.draw_skewed(most);
+  return exploration_ != nullptr ? most : 1 + choices_.draw_skewed(most);
 }
 
 void Schedule::damage_disk() {
@@ -92,11 +94,19 @@ void Schedule::damage_disk() {
 }
 
 void Schedule::plan_end() {
-  const std::uint32_t events = ask_events();
+  if (exploration_ != nullptr) {
+    asked_ = 0;
+    known_at_cut_ = 0;
+    const auto ask = [](void* self, bool changed) {
+      return static_cast<Schedule*>(self)->ask_end(changed);
+    };
+    machine_.plan(ask, this);
+    return;
+  }
+  const std::uint32_t events = choices_.draw_skewed(options_.events_max + 1);
   // Asked also where it decides nothing, so that the decisions behind it keep their places when
   // shrinking changes this one.
-  const bool asks = points_ == nullptr || events > 0;
-  const bool kills = asks && choices_.chance(options_.kill);
+  const bool kills = choices_.chance(options_.kill);
   if (events == 0) return;
   if (kills) {
     machine_.plan_kill(events);
@@ -105,27 +115,68 @@ void Schedule::plan_end() {
   }
 }
 
-void Schedule::end(bool last) {
+// Between two moments at which nothing is different, the later one is left out: the same would come
+// of it.
+MachineEnd Schedule::ask_end(bool changed) {
+  if (life_->quiet || asked_ == options_.events_max) return MachineEnd::none;
+  const std::uint64_t known = engine_->fingerprint();
+  if (asked_ > 0 && !changed && known != 0 && known == known_) return MachineEnd::none;
+  known_ = known;
+  const bool first = life_->number == 0;
+  if (first && !exploration_->walks_on(asked_)) return MachineEnd::power_cut;
+  ++asked_;
+  if (choices_.pick(2) == 0) return MachineEnd::none;
+  if (first && !exploration_->claim()) return MachineEnd::power_cut;
+  if (choices_.chance(options_.kill)) return MachineEnd::kill;
+  exploration_->before_cut(merge_key(true));
+  known_at_cut_ = known;
+  return MachineEnd::power_cut;
+}
+
+// The number of the life says how many are still to come. 0: not to be merged.
+std::uint64_t Schedule::merge_key(bool before_cut) const {
+  if (!life_->violation.empty() || !machine_.violation().empty()) return 0;
+  const std::uint64_t known = engine_->fingerprint();
+  if (known == 0) return 0;
+  const std::uint64_t moment = life_->number * 2 + (before_cut ? 0 : 1);
+  return combine(combine(machine_.fingerprint(), known), moment);
+}
+
+void Schedule::end(const LifeState& state, bool last) {
   if (last) return;
+  if (exploration_ != nullptr && state.number == 0 && !exploration_->claim()) return;
   if (choices_.chance(options_.kill)) {
     machine_.kill();
-  } else if (points_ != nullptr || choices_.chance(kCutAfterwards)) {
+  } else if (exploration_ != nullptr) {
+    exploration_->before_cut(merge_key(true));
+    machine_.power_cut();
+  } else if (choices_.chance(kCutAfterwards)) {
     machine_.power_cut();
   }
 }
 
-void Schedule::live(Engine& engine, std::uint32_t number, bool last) {
+// What an exploration goes on from, after a life and all that its end has taken down.
+void Schedule::note(LifeState& state, bool cut) {
+  if (known_at_cut_ != 0 && engine_->fingerprint() != known_at_cut_ && state.violation.empty()) {
+    state.violation = "the engine has learnt something after the end of its process";
+  }
+  if (cut) exploration_->after_cut(merge_key(false));
+}
+
+void Schedule::live(std::uint32_t number, bool last) {
   LifeState state{.machine = machine_,
                   .choices = choices_,
                   .number = number,
                   .healed = last,
                   .after_power_cut = power_cut_,
                   .steps_left = ask_steps(),
+                  .quiet = false,
                   .acknowledged = 0,
                   .damage = damaged_ ? &damage_ : nullptr,
                   .driver = nullptr,
                   .reactors = {},
                   .violation = {}};
+  life_ = &state;
   const std::uint64_t cuts_before = machine_.counters().power_cuts;
   const std::uint64_t crashes_before = crashes();
   if (last) {
@@ -141,7 +192,7 @@ void Schedule::live(Engine& engine, std::uint32_t number, bool last) {
 
   Life life(state);
   {
-    Task<> task = guarded(engine, life);
+    Task<> task = guarded(*engine_, life);
     const std::unique_ptr<diorite::detail::RootTask> root(diorite::detail::make_root(
         life.reactor(), task, nullptr, [](diorite::detail::RootTask&) noexcept {}, nullptr));
     root->queue();
@@ -158,13 +209,15 @@ void Schedule::live(Engine& engine, std::uint32_t number, bool last) {
   }
   machine_.cancel_plan();
   const bool ended = crashes() != crashes_before;
-  if (points_ != nullptr && !last) {
-    points_->last_came = ended || points_->events[points_->reached - 1] == 0;
-  }
   // What the life has left in flight meets the same end.
-  if (!ended) end(last);
+  if (!ended) end(state, last);
   power_cut_ = machine_.counters().power_cuts != cuts_before;
+  // Nothing depends on how what is still under way comes to its end.
+  machine_.set_quiet(exploration_ != nullptr);
   state.reactors.clear();
+  machine_.set_quiet(false);
+  if (exploration_ != nullptr && !last) note(state, power_cut_);
+  life_ = nullptr;
 
   ++lives_;
   acknowledged_ += state.acknowledged;
@@ -177,15 +230,15 @@ void Schedule::live(Engine& engine, std::uint32_t number, bool last) {
 }
 
 Outcome Schedule::run(const EngineFactory& factory, Report& report) {
-  const std::unique_ptr<Engine> engine = factory.make(factory.context, choices_);
-  DIORITE_ASSERT(engine != nullptr, "a factory that makes no engine");
+  engine_ = factory.make(factory.context, choices_);
+  DIORITE_ASSERT(engine_ != nullptr, "a factory that makes no engine");
   const std::uint32_t lives = count_lives();
   for (std::uint32_t number = 0; number < lives && violation_.empty(); ++number) {
     if (number > 0) damage_disk();
-    live(*engine, number, number + 1 == lives);
-    // The same schedule is tried with the end that it had.
-    if (points_ != nullptr && !points_->last_came) break;
+    live(number, number + 1 == lives);
+    if (exploration_ != nullptr && exploration_->stopped()) break;
   }
+  if (exploration_ != nullptr && exploration_->course() == Exploration::Course::foreign) return {};
   ++report.schedules;
   report.lives += lives_;
   report.acknowledged += acknowledged_;
@@ -197,8 +250,8 @@ Outcome Schedule::run(const EngineFactory& factory, Report& report) {
 }  // namespace
 
 Outcome run_schedule(const RunOptions& options, const EngineFactory& factory, Choices& choices,
-                     CrashPoints* points, Report& report) {
-  return Schedule(options, choices, points).run(factory, report);
+                     Exploration* exploration, Report& report) {
+  return Schedule(options, choices, exploration).run(factory, report);
 }
 
 }  // namespace detail
@@ -248,10 +301,13 @@ Report replay(const RunOptions& options, EngineFactory factory, const Failure& f
   DIORITE_ASSERT(factory.make != nullptr, "a replay needs a factory");
   Report report;
   Choices choices = Choices::replay(failure.seed, failure.decisions);
-  detail::Outcome outcome = detail::run_schedule(options, factory, choices, nullptr, report);
+  detail::Exploration exploration(choices);
+  exploration.begin_schedule();
+  detail::Outcome outcome = detail::run_schedule(options, factory, choices,
+                                                 failure.explored ? &exploration : nullptr, report);
   if (!outcome.violation.empty()) {
-    report.failures.push_back(
-        {failure.seed, 1, std::move(outcome.violation), choices.made(), outcome.trace_hash});
+    report.failures.push_back({failure.seed, 1, std::move(outcome.violation), choices.made(),
+                               outcome.trace_hash, failure.explored});
   }
   return report;
 }

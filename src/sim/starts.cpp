@@ -100,7 +100,13 @@ std::int32_t Kernel::start_transfer(Flight& flight) {
     return 0;
   }
   if (flight.bytes == 0) return 0;
-  const std::int64_t begun = volume().begin_write(file.node, flight.offset, flight.bytes);
+  std::int64_t begun = volume().begin_write(file.node, flight.offset, flight.bytes);
+  if (begun == -ENOSPC && faults_.takes_what_is_left()) {
+    if (const std::uint32_t room = volume().room_for(file.node, flight.offset, flight.bytes)) {
+      flight.bytes = room;
+      begun = volume().begin_write(file.node, flight.offset, room);
+    }
+  }
   if (begun < 0) return static_cast<std::int32_t>(begun);
   flight.write = static_cast<WriteId>(begun);
   return 0;

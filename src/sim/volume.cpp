@@ -134,10 +134,28 @@ std::uint64_t Volume::bytes_of(NodeId node) const noexcept {
   return file == nullptr ? kBlockBytes : file->bytes();
 }
 
-std::int64_t Volume::read(NodeId node, std::uint64_t offset, std::span<std::byte> into) const {
+std::int64_t Volume::read(NodeId node, std::uint64_t offset, std::span<std::byte> into,
+                          bool direct) const {
   if (overflows(offset, into.size())) return -EINVAL;
   const FileNode* const file = state_->file(node);
-  return file == nullptr ? -EISDIR : file->read(offset, into);
+  if (file == nullptr) return -EISDIR;
+  const std::int64_t count = direct ? file->read_direct(offset, into) : file->read(offset, into);
+  if (count <= 0) return count;
+  const auto bytes = static_cast<std::uint64_t>(count);
+  // What the device has where reads lie is in no block whose hash is remembered.
+  const bool of_device = direct && file->reads_lie();
+  state_->moved.fold(of_device ? hash_bytes(into.data(), bytes) : file->hash_of(offset, bytes));
+  return count;
+}
+
+std::uint32_t Volume::room_for(NodeId node, std::uint64_t offset,
+                               std::uint32_t bytes) const noexcept {
+  const FileNode& file = *state_->file(node);
+  std::uint64_t end = offset + bytes;
+  while (end > offset && state_->check_room(file, offset, end - offset) != 0) {
+    end = (end - 1) / kBlockBytes * kBlockBytes;
+  }
+  return end > offset ? static_cast<std::uint32_t>(end - offset) : 0;
 }
 
 std::int32_t Volume::allocate(NodeId node, std::uint64_t offset, std::uint64_t length,
@@ -190,6 +208,7 @@ void Volume::capture(WriteId write, const std::byte* data) {
   DIORITE_ASSERT(!in_flight.captured, "a write is captured twice");
   in_flight.captured = true;
   in_flight.data.take(data);
+  state_->moved.fold(in_flight.data.hash());
 }
 
 bool Volume::is_captured(WriteId write) const noexcept { return state_->write(write).captured; }
@@ -244,14 +263,25 @@ void Volume::end_sync(NodeId node, SyncMark mark, bool with_metadata) {
   state_->tree.collect(state_->freed);
 }
 
-void Volume::drop(NodeId node, SyncMark mark, bool reads_lie) {
+bool Volume::reads_lie(NodeId node) const noexcept {
+  const FileNode* const file = state_->file(node);
+  return file != nullptr && file->reads_lie();
+}
+
+void Volume::drop(NodeId node, SyncMark mark, DropRules rules) {
   if (!state_->tree.exists(node)) return;
   if (FileNode* const file = state_->file(node)) {
-    file->drop(mark.sequence, reads_lie);
+    file->drop(mark.sequence, rules);
   } else {
-    state_->tree.drop(node, mark.sequence, reads_lie);
+    state_->tree.drop(node, mark.sequence, rules.lie);
     state_->tree.collect(state_->freed);
   }
+  state_->count_space();
+}
+
+void Volume::drop_cache(NodeId node) {
+  if (!state_->tree.exists(node)) return;
+  if (FileNode* const file = state_->file(node)) file->drop_cache();
   state_->count_space();
 }
 
@@ -262,7 +292,8 @@ void Volume::release_all() noexcept {
   state_->tree.collect(state_->freed);
 }
 
-Volume::CrashCounts Volume::crash(Choices& choices, const Profile& profile) {
+// As a power cut takes them: each may be on the medium already, in any part.
+void Volume::end_all_writes() {
   for (const WriteInFlight& write : state_->writes) {
     if (!write.captured || write.data.bytes == 0) continue;
     const std::uint64_t end = write.data.offset + write.data.bytes;
@@ -270,6 +301,10 @@ Volume::CrashCounts Volume::crash(Choices& choices, const Profile& profile) {
         ->write(write.data, write.data.offset, end, ++state_->sequence, false, state_->freed);
   }
   state_->writes.clear();
+}
+
+Volume::CrashCounts Volume::crash(Choices& choices, const Profile& profile) {
+  end_all_writes();
   state_->tree.crash(choices, profile, state_->freed);
   CrashCounts counts;
   // What was freed before, not what this power cut frees: it does not depend on the order of files.
@@ -285,6 +320,8 @@ Volume::CrashCounts Volume::crash(Choices& choices, const Profile& profile) {
   state_->count_space();
   return counts;
 }
+
+std::uint64_t Volume::moved() const noexcept { return state_->moved.hash(); }
 
 bool Volume::all_durable() const noexcept {
   if (!state_->writes.empty() || !state_->tree.all_durable()) return false;

@@ -24,6 +24,8 @@
 #include <diorite/sim/disk.hpp>
 #include <diorite/sim/profile.hpp>
 
+#include "sim/drop_rules.hpp"
+
 namespace diorite::sim::detail {
 
 using NodeId = std::uint32_t;
@@ -71,8 +73,12 @@ class Volume {
 
   void info(NodeId node, FileInfo& info) const;
   std::uint64_t bytes_of(NodeId node) const noexcept;
-  /// A count, or -EIO where a block is unreadable: then nothing was read.
-  std::int64_t read(NodeId node, std::uint64_t offset, std::span<std::byte> into) const;
+  /// A count, or -EIO where a block is unreadable: then nothing was read. `direct`: past the page
+  /// cache.
+  std::int64_t read(NodeId node, std::uint64_t offset, std::span<std::byte> into,
+                    bool direct = false) const;
+  /// How much of a write there is room for, up to a block's end.
+  std::uint32_t room_for(NodeId node, std::uint64_t offset, std::uint32_t bytes) const noexcept;
   std::int32_t allocate(NodeId node, std::uint64_t offset, std::uint64_t length, bool keep_size);
   std::int32_t truncate(NodeId node, std::uint64_t length);
 
@@ -91,6 +97,9 @@ class Volume {
   /// effect as by end_write.
   void abandon_write(WriteId write, std::span<const bool> landed);
 
+  /// A running hash of all bytes that were captured and read.
+  std::uint64_t moved() const noexcept;
+
   // Durability.
 
   /// Of a file, or of a directory (its entries).
@@ -98,9 +107,12 @@ class Volume {
   /// What the mark covers is durable: data and size of a file, entries of a directory. Metadata
   /// that reading does not need (allocation beyond the size) only `with_metadata`.
   void end_sync(NodeId node, SyncMark mark, bool with_metadata);
-  /// The sync failed, and the device has dropped what it covered: it can never become durable. With
-  /// `reads_lie` reads go on to see it until the power goes; else they see what is durable.
-  void drop(NodeId node, SyncMark mark, bool reads_lie);
+  /// The sync failed, and the device has dropped what it covered: it can never become durable.
+  /// Reads that lie go on to see it until the power goes; others see what is durable.
+  void drop(NodeId node, SyncMark mark, DropRules rules);
+  bool reads_lie(NodeId node) const noexcept;
+  /// Reads of the file lie no longer.
+  void drop_cache(NodeId node);
 
   /// The end of all processes: nothing is held any more. Writes in flight must have been ended or
   /// abandoned.
@@ -118,6 +130,8 @@ class Volume {
   std::vector<std::string> files() const;
   bool all_durable() const noexcept;
   std::uint64_t hash() const;
+  /// Equal where a power cut now could leave the same, and nothing else: fingerprint.cpp.
+  std::uint64_t fingerprint(bool shows_stale_space) const;
   void flip_bit(NodeId node, std::uint64_t offset, unsigned bit);
   void zero_sector(NodeId node, std::uint64_t offset);
   bool stale_sector(NodeId node, std::uint64_t offset);
@@ -127,6 +141,8 @@ class Volume {
 
  private:
   struct State;
+  void end_all_writes();
+
   std::unique_ptr<State> state_;
 };
 

@@ -7,6 +7,7 @@
 
 #include "sim/dir_tree.hpp"
 #include "sim/file_node.hpp"
+#include "sim/trace.hpp"
 #include "sim/volume.hpp"
 
 namespace diorite::sim::detail {
@@ -44,6 +45,7 @@ struct Volume::State {
   DirTree tree;
   std::vector<WriteInFlight> writes;  ///< in the order in which they began
   FreedBlocks freed;
+  Trace moved;  ///< bytes that went in and out
 };
 
 }  // namespace diorite::sim::detail

@@ -190,6 +190,35 @@ TEST_CASE("write, sync and read back", "[driver][ops]") {
   });
 }
 
+TEST_CASE("dropping a file's cached pages changes nothing of it", "[driver][ops]") {
+  on_every_driver([](Driver& driver, bool) {
+    const TempDir dir;
+    const std::string text(10'000, 'c');
+    const DriverFile file = open_file(driver, dir.file("data"));
+    Op write = transfer(OpCode::write, file, 0, const_cast<char*>(text.data()), text.size());
+    REQUIRE(run(driver, write) == static_cast<std::int32_t>(text.size()));
+    // What is not written back stays, also in the cache.
+    for (const bool synced : {false, true}) {
+      Op sync = file_op(OpCode::sync_data, file);
+      if (synced) REQUIRE(run(driver, sync) == 0);
+      Op drop = file_op(OpCode::drop_cache, file);
+      CHECK(run(driver, drop) == 0);
+      std::string back(text.size(), ' ');
+      Op read = transfer(OpCode::read, file, 0, back.data(), back.size());
+      CHECK(run(driver, read) == static_cast<std::int32_t>(back.size()));
+      CHECK(back == text);
+    }
+    // Nobody who cannot write needs to be kept from it.
+    const DriverFile reading = open_file(driver, dir.file("data"), 0);
+    Op drop = file_op(OpCode::drop_cache, reading);
+    CHECK(run(driver, drop) == 0);
+    close_file(driver, reading);
+    close_file(driver, file);
+    Op closed = file_op(OpCode::drop_cache, DriverFile{});
+    CHECK(run(driver, closed) == -EBADF);
+  });
+}
+
 TEST_CASE("allocate and truncate", "[driver][ops]") {
   on_every_driver([](Driver& driver, bool) {
     const TempDir dir;

@@ -69,6 +69,32 @@ TEST_CASE("a direct transfer that was cut short goes on at the aligned point bel
   }
 }
 
+TEST_CASE("a step that is cut shorter than the one before it is not the end of the file") {
+  for (const Form form : kForms) {
+    DYNAMIC_SECTION(name_of(form)) {
+      MemoryRig rig;
+      rig.driver.align = 4096;
+      DirectFile file = rig.open();
+      Memory memory(form, 2 * kPage);
+      fill(memory.bytes(), 31);
+      rig.driver.script = {kPage + 1024, 512};
+      const IoResult written =
+          run(*rig.reactor, memory.transfer(file, Way::write_at, 0, 2 * kPage));
+      CHECK(written);
+      CHECK(rig.driver.steps.size() == 3);
+      fill(memory.bytes(), 1);
+      rig.driver.steps.clear();
+      rig.driver.script = {kPage + 1024, 512, 0};
+      const IoResult read = run(*rig.reactor, memory.transfer(file, Way::read_at, 0, 2 * kPage));
+      CHECK(read);
+      CHECK(read.bytes() == 2 * kPage);
+      CHECK(holds(memory.bytes(), 31));
+      CHECK(rig.driver.steps.size() == 4);
+      close_file(*rig.reactor, std::move(file));
+    }
+  }
+}
+
 TEST_CASE("a buffered transfer goes on at the very byte") {
   for (const std::uint32_t cut : kAwkward) {
     DYNAMIC_SECTION("cut " << cut) {

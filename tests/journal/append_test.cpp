@@ -646,6 +646,42 @@ TEST_CASE("destroyed with commits in flight: waiters hear of it, and the rest is
   for (std::size_t i = 1; i < got.size(); ++i) CHECK(got[i].payload == payload_of(i, 4000));
 }
 
+TEST_CASE("nobody else opens a destroyed journal while a write of it is with the device",
+          "[append]") {
+  const std::string_view name = GENERATE(kCommits, kPrepared, std::string_view("MANIFEST"));
+  CAPTURE(name);
+  JournalOptions options = tight_options();
+  options.segment_bytes = 64_KiB;
+  options.lock_wait_ms = 0;
+  JournalRig rig(options);
+  rig.must_append("acknowledged");
+  const auto hold = rig.faults().hold(OpCode::write, 1, name);
+  // Enough for another segment, and for the note in MANIFEST that the journal was opened.
+  for (std::uint64_t i = 0; i < 40; ++i) rig.append(payload_of(i, 4000));
+  if (name == "MANIFEST") {
+    rig.drop();
+    rig.settle();
+    auto opening = [&]() -> Task<> {
+      static_cast<void>(co_await Journal::open(rig.reactor(), rig.dir.path(), rig.options));
+    };
+    Running<> running = start(rig.reactor(), opening());
+    rig.pump([&] { return rig.faults().is_held(hold); });
+    running = {};
+  } else {
+    rig.pump([&] { return rig.faults().is_held(hold); });
+    rig.drop();
+  }
+  rig.settle(1);
+  REQUIRE(rig.faults().is_held(hold));
+  const Error refused = rig.try_open();
+  CHECK(refused == Errc::locked);
+  CHECK(refused.text().find("LOCK") != std::string::npos);
+  rig.faults().release(hold);
+  rig.settle();
+  rig.open();
+  CHECK(rig.read().size() >= 1);
+}
+
 TEST_CASE("a read-only journal refuses to append", "[append]") {
   JournalRig rig;
   rig.must_append("one");

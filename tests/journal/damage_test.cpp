@@ -210,9 +210,10 @@ std::uint32_t sweep(OpCode code, int error, Prepare prepare, Check check) {
   }
 }
 
-constexpr OpCode kFaulty[] = {OpCode::open,     OpCode::write,    OpCode::read,   OpCode::sync_data,
-                              OpCode::rename,   OpCode::sync_dir, OpCode::remove, OpCode::info,
-                              OpCode::allocate, OpCode::list_dir};
+constexpr OpCode kFaulty[] = {OpCode::open,      OpCode::write,     OpCode::read,
+                              OpCode::sync_data, OpCode::rename,    OpCode::sync_dir,
+                              OpCode::remove,    OpCode::info,      OpCode::allocate,
+                              OpCode::list_dir,  OpCode::drop_cache};
 
 }  // namespace
 

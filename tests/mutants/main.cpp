@@ -1,6 +1,9 @@
 // Runs every mutant in the simulator until it is caught, and prints how long that took.
 //
-//   diorite_mutants [--list] [--budget-scale PER_CENT] [--jobs N] [name...]
+//   diorite_mutants [--list] [--budget-scale PER_CENT] [--explore WORKLOAD] [name...]
+//
+// With --explore, not by random schedules of the engine that is made for it, but by exploring a
+// small workload until it is caught.
 //
 // Ends with status 1 when a mutant survives its budget, or when the library without any mutant is
 // found guilty. Each mutant runs in a process of its own: an assertion that ends it has caught it,
@@ -24,6 +27,8 @@
 #include <diorite/sim/run.hpp>
 
 #include "engines/engines.hpp"
+#include "engines/small.hpp"
+#include "scenarios.hpp"
 
 namespace diorite::mutants {
 int active = 0;
@@ -44,6 +49,8 @@ constexpr Mutant kMutants[] = {
 #include "table.inc"
 };
 constexpr rlim_t kProcessorSeconds = 600;
+/// Schedules of an exploration.
+constexpr std::uint64_t kExploredMax = 1'000'000;
 
 /// What a child writes to its pipe: the last schedule that it began, and at the end what it found.
 struct Progress {
@@ -68,13 +75,19 @@ struct Teller {
   const rlimit time{kProcessorSeconds, kProcessorSeconds};
   ::setrlimit(RLIMIT_CORE, &no_core);
   ::setrlimit(RLIMIT_CPU, &time);
-  mutants::active = number;
   sim::RunOptions options;
   sim::EngineFactory factory;
-  if (!sim::Profile::find(mutant.profile, options.profile) ||
-      !sim::find_engine(mutant.engine, factory)) {
+  const sim::SmallWorkload* const small = sim::find_small(mutant.engine);
+  if (small != nullptr) {
+    // What it begins with is made by the library as it is.
+    small->shape(options);
+    factory = small->factory();
+  } else if (!sim::Profile::find(mutant.profile, options.profile) ||
+             (!mutants::find_scenario(mutant.engine, factory) &&
+              !sim::find_engine(mutant.engine, factory))) {
     ::_exit(EXIT_FAILURE);
   }
+  mutants::active = number;
   Teller teller{pipe};
   options.schedules = budget;
   options.shrinks = false;
@@ -85,7 +98,8 @@ struct Teller {
     tell(static_cast<Teller*>(context)->pipe, progress);
     return true;
   };
-  const sim::Report report = sim::run(options, factory);
+  const sim::Report report =
+      small != nullptr ? sim::explore(options, factory) : sim::run(options, factory);
   Progress progress;
   progress.schedules = report.schedules;
   progress.ended = true;
@@ -157,6 +171,7 @@ Verdict wait_for(const Child& child) {
 struct Options {
   bool list = false;
   unsigned scale = 100;
+  const char* workload = nullptr;  ///< null: each mutant's own engine
   std::vector<std::string_view> names;
 };
 
@@ -168,6 +183,12 @@ Options parse(int argc, char** argv) {
       options.list = true;
     } else if (argument == "--budget-scale" && i + 1 < argc) {
       options.scale = static_cast<unsigned>(std::atoi(argv[++i]));
+    } else if (argument == "--explore" && i + 1 < argc) {
+      options.workload = argv[++i];
+      if (sim::find_small(options.workload) == nullptr) {
+        std::fprintf(stderr, "there is no workload %s\n", options.workload);
+        std::exit(2);
+      }
     } else if (argument.substr(0, 1) != "-") {
       options.names.push_back(argument);
     } else {
@@ -190,24 +211,27 @@ bool is_wanted(const Options& options, std::string_view name) {
 
 int main(int argc, char** argv) {
   const Options options = parse(argc, argv);
-  std::printf("%-44s %-8s %-9s %10s %10s  %s\n", "mutant", "engine", "profile", "caught at",
+  std::printf("%-44s %-15s %-9s %10s %10s  %s\n", "mutant", "engine", "profile", "caught at",
               "budget", "by");
   int survivors = 0;
   int number = 0;
   // The library as it is must pass what its mutants are judged by.
   std::map<std::pair<std::string_view, std::string_view>, std::uint64_t> innocent;
-  for (const Mutant& mutant : kMutants) {
+  for (Mutant mutant : kMutants) {
     ++number;
     if (!is_wanted(options, mutant.name)) continue;
+    if (options.workload != nullptr) {
+      mutant = {mutant.name, options.workload, "explored", kExploredMax};
+    }
     const std::uint64_t budget = mutant.budget * options.scale / 100;
     if (options.list) {
-      std::printf("%-44s %-8s %-9s %10s %10llu\n", mutant.name, mutant.engine, mutant.profile, "",
+      std::printf("%-44s %-15s %-9s %10s %10llu\n", mutant.name, mutant.engine, mutant.profile, "",
                   static_cast<unsigned long long>(budget));
       continue;
     }
     const Verdict verdict = wait_for(begin(number, mutant, budget));
     if (!verdict.caught) ++survivors;
-    std::printf("%-44s %-8s %-9s %10s %10llu  %.80s\n", mutant.name, mutant.engine, mutant.profile,
+    std::printf("%-44s %-15s %-9s %10s %10llu  %.80s\n", mutant.name, mutant.engine, mutant.profile,
                 verdict.caught ? std::to_string(verdict.schedule).c_str() : "SURVIVED",
                 static_cast<unsigned long long>(budget), verdict.text.c_str());
     std::fflush(stdout);
@@ -220,7 +244,7 @@ int main(int argc, char** argv) {
     const Mutant nobody{"(none)", engine.c_str(), profile.c_str(), schedules};
     const Verdict verdict = wait_for(begin(0, nobody, schedules));
     if (verdict.caught) ++survivors;
-    std::printf("%-44s %-8s %-9s %10s %10llu  %.80s\n", nobody.name, nobody.engine, nobody.profile,
+    std::printf("%-44s %-15s %-9s %10s %10llu  %.80s\n", nobody.name, nobody.engine, nobody.profile,
                 verdict.caught ? "GUILTY" : "innocent", static_cast<unsigned long long>(schedules),
                 verdict.text.c_str());
   }

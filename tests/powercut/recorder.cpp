@@ -31,7 +31,7 @@ constexpr std::uint64_t kPauseMax = 600'000;  // ns
 class Recorder {
  public:
   Recorder(const RecorderOptions& options, Trace& trace)
-      : image_(options.disk_bytes), trace_(trace), random_(options.seed) {}
+      : image_(options.disk_bytes), trace_(trace), random_(options.seed), faults_(options.faults) {}
 
   /// Until the file system is unmounted. Returns an exit status.
   int serve(int device);
@@ -49,15 +49,25 @@ class Recorder {
     std::uint32_t id;
     std::size_t bytes;
   };
+  bool refuses(std::uint32_t kind) const noexcept;
   bool take_all(fuse_session* session, fuse_buf& buffer);
   void complete_one();
 
   Image image_;
   Trace& trace_;
   Random random_;
+  DiskFaults* const faults_;
   std::uint32_t next_id_ = 1;
   std::vector<Waiting> waiting_;
 };
+
+std::uint32_t kind_of(const std::byte* data, std::size_t bytes) noexcept {
+  constexpr std::size_t kSectorBytes = 512;
+  for (std::size_t at = 0; at + kSectorBytes <= bytes; at += kSectorBytes) {
+    if (std::memcmp(data + at, kDataTag.data(), kDataTag.size()) == 0) return DiskFaults::kData;
+  }
+  return DiskFaults::kOthers;
+}
 
 Recorder& recorder_of(fuse_req_t request) {
   return *static_cast<Recorder*>(fuse_req_userdata(request));
@@ -72,6 +82,12 @@ struct stat Recorder::attributes(fuse_ino_t inode) const {
   return found;
 }
 
+bool Recorder::refuses(std::uint32_t kind) const noexcept {
+  if (faults_ == nullptr || (faults_->kinds.load() & kind) == 0) return false;
+  ++faults_->refused;
+  return true;
+}
+
 void Recorder::write(fuse_req_t request, fuse_ino_t inode, const char* data, std::size_t bytes,
                      std::uint64_t offset) {
   const auto* const from = reinterpret_cast<const std::byte*>(data);
@@ -83,6 +99,10 @@ void Recorder::write(fuse_req_t request, fuse_ino_t inode, const char* data, std
   }
   if (inode != kDiskInode || offset > image_.bytes() || bytes > image_.bytes() - offset) {
     fuse_reply_err(request, ENOSPC);
+    return;
+  }
+  if (refuses(kind_of(from, bytes))) {
+    fuse_reply_err(request, EIO);
     return;
   }
   const std::uint32_t id = next_id_++;
@@ -106,6 +126,10 @@ void Recorder::read(fuse_req_t request, fuse_ino_t inode, std::size_t bytes, std
 void Recorder::flush(fuse_req_t request, fuse_ino_t inode) {
   if (inode != kDiskInode) {
     fuse_reply_err(request, 0);
+    return;
+  }
+  if (refuses(DiskFaults::kFlushes)) {
+    fuse_reply_err(request, EIO);
     return;
   }
   const std::uint32_t id = next_id_++;

@@ -225,7 +225,7 @@ TEST_CASE("a failed sync drops what it covered; reads may lie until the power go
     rig.write(a, 0, "B");
     const SyncMark mark = rig.volume().begin_sync(a);
     rig.write(a, 1, "C");
-    rig.volume().drop(a, mark, lies);
+    rig.volume().drop(a, mark, {lies ? sim::detail::Lie::cached : sim::detail::Lie::none, false});
     CHECK(rig.letters("a") == (lies ? "BC" : "AC"));
     CHECK(left(rig) == Words{"a=AA", "a=AC"});
     rig.sync(a);
@@ -242,7 +242,7 @@ TEST_CASE("a failed sync drops a size; a later sync brings what its own data nee
     rig.write(a, 0, "AAAAAAAAAAAAAAAA");
     const SyncMark mark = rig.volume().begin_sync(a);
     rig.write(a, 8, "B");
-    rig.volume().drop(a, mark, lies);
+    rig.volume().drop(a, mark, {lies ? sim::detail::Lie::cached : sim::detail::Lie::none, false});
     rig.sync(a);
     const Words words = left(rig);
     REQUIRE(words.size() == 1);
@@ -456,7 +456,8 @@ TEST_CASE("a failed sync of a directory drops its names", "[sim][crash]") {
     VolumeRig rig;
     rig.open("a");
     const NodeId root = rig.volume().find_dir("/").node;
-    rig.volume().drop(root, rig.volume().begin_sync(root), lies);
+    rig.volume().drop(root, rig.volume().begin_sync(root),
+                      {lies ? sim::detail::Lie::cached : sim::detail::Lie::none, false});
     CHECK(rig.disk.exists("a") == lies);
     rig.sync_names();
     CHECK(left(rig) == Words{""});

@@ -224,6 +224,19 @@ TEST_CASE("what an open says of itself must be consistent") {
     --fake.epoch;
     CHECK(says(fake.open(), "the epoch went from 2 to 2"));
   }
+  SECTION("an old epoch, and nothing was appended in it") {
+    REQUIRE(fake.open().empty());
+    --fake.epoch;
+    CHECK(says(fake.open(), "the epoch went from 2 to 2"));
+  }
+  SECTION("the epoch of an open that could write nothing") {
+    REQUIRE(fake.open().empty());
+    fake.oracle.read_only();
+    --fake.epoch;
+    CHECK(fake.open().empty());
+    --fake.epoch;
+    CHECK(says(fake.open(), "the epoch went from 2 to 2"));
+  }
   SECTION("closed, and found torn") {
     fake.oracle.closed(true);
     CHECK(says(fake.open(), "closed, and then found"));
@@ -259,6 +272,71 @@ TEST_CASE("after damage only what is still promised must be there") {
   SECTION("what a promise covers may not") {
     CHECK(says(fake.open(&high), "undamaged bytes promise"));
   }
+}
+
+TEST_CASE("a journal without room for its first commit is made a second time") {
+  Fake fake;
+  REQUIRE(fake.open().empty());
+  fake.epoch = 0;
+  SECTION("which it could not write") {
+    fake.oracle.read_only();
+    CHECK(fake.open().empty());
+  }
+  SECTION("which it had") { CHECK(says(fake.open(), "a second time")); }
+}
+
+TEST_CASE("records whose bytes were damaged are not found") {
+  Fake fake;
+  REQUIRE(fake.open().empty());
+  for (const char* const text : {"a", "b", "c"}) fake.add(text);
+  const Lsn promised{300};
+  SECTION("their own") {
+    fake.oracle.damaged({Lsn{199}, Lsn{200}});
+    CHECK(says(fake.open(&promised), "bytes of record 1, or of its commit"));
+  }
+  SECTION("those of the header that stands before them") {
+    fake.oracle.damaged({Lsn{300}, Lsn{301}});
+    Ticket ticket = fake.ticket(3);
+    ticket.begin.value += 64;
+    REQUIRE(fake.oracle.acknowledged(fake.append("d"), ticket).empty());
+    fake.keep("d");
+    fake.records[3].begin = ticket.begin;
+    CHECK(says(fake.open(&promised), "bytes of record 3, or of its commit"));
+  }
+  SECTION("behind all of them") {
+    fake.oracle.damaged({Lsn{300}, Lsn{812}});
+    CHECK(fake.open(&promised).empty());
+  }
+  SECTION("and were cut off") {
+    fake.oracle.damaged({Lsn{250}, Lsn{251}});
+    fake.records.pop_back();
+    const Lsn kept{200};
+    CHECK(fake.open(&kept).empty());
+  }
+}
+
+TEST_CASE("damage is where it is in the log") {
+  Damage damage;
+  damage.path = "wal/0000000000000002.seg";
+  damage.offset = 8192;
+  damage.bytes = 512;
+  LsnRange range = damaged_range(damage, "/wal/", 65536);
+  CHECK(range.begin == Lsn{2 * 65536 + 8192});
+  CHECK(range.end == Lsn{2 * 65536 + 8704});
+  // Of a header, or in no segment, or in none of this journal.
+  const auto is_empty = [&](const std::string& path, std::uint64_t offset, std::uint64_t bytes) {
+    damage.path = path;
+    damage.offset = offset;
+    damage.bytes = bytes;
+    range = damaged_range(damage, "wal", 65536);
+    return range.begin >= range.end;
+  };
+  CHECK(is_empty("wal/0000000000000002.seg", 100, 1));
+  CHECK(is_empty("wal/MANIFEST", 70'000, 512));
+  CHECK(is_empty("other/0000000000000002.seg", 8192, 512));
+  CHECK_FALSE(is_empty("wal/0000000000000000.seg", 0, 65536));
+  CHECK(range.begin == Lsn{4096});
+  CHECK(range.end == Lsn{65536});
 }
 
 TEST_CASE("a reader returns nothing that is not durable, and nothing else than was appended") {

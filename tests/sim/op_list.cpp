@@ -24,7 +24,7 @@ class ListMaker {
 
   ListedOp next() {
     // What is rare is slow on a real disk.
-    static constexpr std::array<std::pair<OpCode, std::uint32_t>, 15> kWeights = {{
+    static constexpr std::array<std::pair<OpCode, std::uint32_t>, 16> kWeights = {{
         {OpCode::open, 30},
         {OpCode::read, 30},
         {OpCode::write, 34},
@@ -35,6 +35,7 @@ class ListMaker {
         {OpCode::info, 14},
         {OpCode::close, 14},
         {OpCode::try_lock, 6},
+        {OpCode::drop_cache, 3},
         {OpCode::make_dir, 10},
         {OpCode::list_dir, 10},
         {OpCode::rename, 14},

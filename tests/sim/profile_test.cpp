@@ -79,7 +79,8 @@ TEST_CASE("every operation counts for one area", "[sim][profile]") {
   }
   CHECK(area_of(OpCode::sync_data) == Area::syncs);
   CHECK(area_of(OpCode::sync_all) == Area::syncs);
-  for (const OpCode code : {OpCode::open, OpCode::close, OpCode::info, OpCode::try_lock}) {
+  for (const OpCode code :
+       {OpCode::open, OpCode::close, OpCode::info, OpCode::try_lock, OpCode::drop_cache}) {
     CHECK(area_of(code) == Area::files);
   }
   for (const OpCode code :

@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "engines/small.hpp"
 #include "options.hpp"
 #include "workers.hpp"
 
@@ -15,7 +16,7 @@
 namespace diorite::sim {
 namespace {
 
-enum Status : int { kPassed = 0, kFailed = 1, kUsage = 2 };
+enum Status : int { kPassed = 0, kFailed = 1, kUsage = 2, kIncomplete = 3 };
 
 int refuse(const std::string& what) {
   fmt::print(stderr, "diorite-sim: {}\n", what);
@@ -24,6 +25,7 @@ int refuse(const std::string& what) {
 
 void print_failures(const Settings& settings, const Report& report) {
   for (const Failure& failure : report.failures) {
+    // The same tree is walked in the same order by one job.
     fmt::print("again: {}\n", again(settings, failure.seed));
     if (failure.decisions.empty()) continue;
     fmt::print("       {} decisions make it fail\n", failure.decisions.size());
@@ -57,7 +59,49 @@ int run_once(const Settings& settings) {
   print_failures(settings, report);
   if (!write_json(settings, report, seconds)) return refuse("the JSON file cannot be written");
   if (!result.trouble.empty()) return refuse(result.trouble);
-  return report.passed() ? kPassed : kFailed;
+  if (!report.passed()) return kFailed;
+  return settings.explores && !report.complete ? kIncomplete : kPassed;
+}
+
+/// A line for each, and one for all of them.
+int explore_all(const Settings& from) {
+  const auto begun = std::chrono::steady_clock::now();
+  const auto seconds_since = [](std::chrono::steady_clock::time_point then) {
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - then;
+    return took.count();
+  };
+  Report all;
+  all.complete = true;
+  fmt::print("{:<18} {:>10} {:>10} {:>10} {:>8}\n", "workload", "schedules", "merged", "states",
+             "seconds");
+  for (const SmallWorkload& workload : small_workloads()) {
+    Settings settings = from;
+    settings.all_small = false;
+    if (const std::string wrong = choose(workload.name, "bounded", settings); !wrong.empty()) {
+      return refuse(wrong);
+    }
+    const auto since = std::chrono::steady_clock::now();
+    const WorkersResult result = run_workers(settings);
+    const Report& report = result.report;
+    fmt::print("{:<18} {:>10} {:>10} {:>10} {:>8.1f}  {}\n", workload.name, report.schedules,
+               report.merged, report.states, seconds_since(since),
+               !report.passed()   ? "FAILED"
+               : !report.complete ? "incomplete"
+                                  : "complete");
+    std::fflush(stdout);
+    all.add(report);
+    print_failures(settings, report);
+    for (const Failure& failure : report.failures) fmt::print("{}\n", failure.text);
+    if (!result.trouble.empty()) return refuse(result.trouble);
+    if (!report.passed()) break;
+  }
+  fmt::print("{:<18} {:>10} {:>10} {:>10} {:>8.1f}  {}\n", "all-small", all.schedules, all.merged,
+             all.states, seconds_since(begun), all.complete ? "complete" : "incomplete");
+  if (!write_json(from, all, seconds_since(begun))) {
+    return refuse("the JSON file cannot be written");
+  }
+  if (!all.passed()) return kFailed;
+  return all.complete ? kPassed : kIncomplete;
 }
 
 Settings settings_of_seed(const Settings& from, std::uint64_t seed) {
@@ -117,6 +161,7 @@ int main_of(int count, char** arguments) {
     fmt::print("{}", help_text());
     return kPassed;
   }
+  if (settings.all_small) return explore_all(settings);
   if (!settings.seeds_file.empty()) return replay_file(settings);
   if (settings.replays) return run_once(settings_of_seed(settings, *settings.replays));
   return run_once(settings);

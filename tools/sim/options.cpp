@@ -4,6 +4,7 @@
 #include <system_error>
 
 #include "engines/engines.hpp"
+#include "engines/small.hpp"
 
 #include <fmt/format.h>
 
@@ -11,6 +12,7 @@ namespace diorite::sim {
 namespace {
 
 constexpr std::uint64_t kNoLimit = ~std::uint64_t{0};
+constexpr std::string_view kAllSmall = "all-small";
 
 /// One argument after the other, as "--name value" or "--name=value".
 class Arguments {
@@ -141,6 +143,15 @@ bool take_task(Arguments& arguments, Settings& settings) {
   return true;
 }
 
+std::string small_names() {
+  std::string names;
+  for (const SmallWorkload& workload : small_workloads()) {
+    names += names.empty() ? "" : ",\n                        ";
+    names += workload.name;
+  }
+  return names;
+}
+
 }  // namespace
 
 std::string help_text() {
@@ -164,8 +175,11 @@ What runs
 
 Other ways to run
   --replay S            the schedule of seed S alone, twice, and whether both runs were the same
-  --explore             every decision of a small run, instead of seeds: few --lives, --events and
-                        --steps, and a profile like bounded; --schedules limits it
+  --explore             every decision of a small run, instead of seeds. --engine is one of the
+                        workloads made for that, which bring all else with them, or all-small, or
+                        an engine from above, with few --lives, --events and --steps and a profile
+                        like bounded. The jobs share one tree. --schedules and --time cut it off
+                        workloads: {}
   --log                 with --replay: every operation, once, and nothing is made smaller
   --seeds-file FILE     replays each line "engine profile seed" of FILE; # begins a comment
   --check-determinism   runs every schedule twice and compares the traces
@@ -186,12 +200,25 @@ Reports
   --json FILE           the report as JSON, - for standard output
 
 The exit status is 0 when all went well, 1 after a violation, 2 when the arguments are wrong or a
-process could not be started.
+process could not be started, 3 when an exploration was cut off before its end.
 )",
-      engine_names(), profile_names());
+      engine_names(), profile_names(), small_names());
 }
 
 std::string choose(std::string_view engine, std::string_view profile, Settings& settings) {
+  if (settings.explores && engine == kAllSmall) {
+    settings.engine = engine;
+    settings.profile = "bounded";
+    settings.all_small = true;
+    return {};
+  }
+  if (const SmallWorkload* small = settings.explores ? find_small(engine) : nullptr) {
+    small->shape(settings.run);
+    settings.factory = small->factory();
+    settings.engine = engine;
+    settings.profile = "bounded";
+    return {};
+  }
   if (!find_engine(engine, settings.factory)) {
     return fmt::format("there is no engine \"{}\"; there are {}", engine, engine_names());
   }
@@ -217,7 +244,9 @@ std::string parse(int count, char** arguments, Settings& settings, bool& wants_h
     }
     if (!list.error().empty()) return list.error();
   }
-  if (settings.run.crashes_max != kNoLimit || settings.seconds != 0) {
+  if (settings.explores && !settings.limited) {
+    settings.run.schedules = kNoLimit;
+  } else if (settings.run.crashes_max != kNoLimit || settings.seconds != 0) {
     // Limited otherwise, unless schedules were asked for as well.
     if (settings.run.schedules == RunOptions().schedules) settings.run.schedules = kNoLimit;
   }

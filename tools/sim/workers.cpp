@@ -18,11 +18,14 @@
 #include <cstring>
 #include <memory>
 #include <new>
+#include <optional>
 #include <string_view>
 #include <thread>
 #include <type_traits>
 #include <utility>
 #include <vector>
+
+#include "shared_keys.hpp"
 
 #include <fmt/format.h>
 
@@ -43,6 +46,8 @@ struct Shown {
 
 struct Board {
   std::atomic<std::uint64_t> stop{0};
+  std::atomic<std::uint64_t> keys{0};  ///< how many the jobs share
+  SharedKeys* shared_keys = nullptr;   ///< null unless they explore
   Shown jobs[256];
 };
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
@@ -93,7 +98,16 @@ Report Child::run() {
   RunOptions options = settings_.run;
   options.keep_going = &Child::keep_going;
   options.context = this;
-  if (settings_.explores) return explore(options, factory);
+  if (settings_.explores) {
+    options.shared = {[](void* board, std::uint64_t key) {
+                        auto& on = *static_cast<Board*>(board);
+                        const bool is_new = on.shared_keys->insert(key);
+                        if (is_new && ++on.keys > SharedKeys::kKeysMax) on.stop.store(1);
+                        return is_new;
+                      },
+                      &board_};
+    return explore(options, factory);
+  }
   // The parent adds up the crashes of all.
   options.crashes_max = RunOptions().crashes_max;
   for (std::uint64_t piece = number_;; piece += settings_.jobs) {
@@ -131,12 +145,15 @@ std::string pack(const Report& report) {
   put(bytes, report.damages);
   put(bytes, report.shrink_steps);
   put(bytes, report.complete);
+  put(bytes, report.states);
+  put(bytes, report.merged);
   put(bytes, report.machine);
   put(bytes, report.failures.size());
   for (const Failure& failure : report.failures) {
     put(bytes, failure.seed);
     put(bytes, failure.schedule);
     put(bytes, failure.trace_hash);
+    put(bytes, failure.explored);
     put(bytes, failure.text.size());
     bytes += failure.text;
     put(bytes, failure.decisions.size());
@@ -148,7 +165,7 @@ std::string pack(const Report& report) {
 bool unpack_failure(std::string_view& from, Failure& failure) {
   std::size_t length = 0;
   if (!get(from, failure.seed) || !get(from, failure.schedule) || !get(from, failure.trace_hash) ||
-      !get(from, length) || from.size() < length) {
+      !get(from, failure.explored) || !get(from, length) || from.size() < length) {
     return false;
   }
   failure.text = from.substr(0, length);
@@ -165,7 +182,8 @@ bool unpack(std::string_view from, Report& report) {
   std::size_t failures = 0;
   if (!get(from, report.schedules) || !get(from, report.lives) || !get(from, report.acknowledged) ||
       !get(from, report.damages) || !get(from, report.shrink_steps) ||
-      !get(from, report.complete) || !get(from, report.machine) || !get(from, failures)) {
+      !get(from, report.complete) || !get(from, report.states) || !get(from, report.merged) ||
+      !get(from, report.machine) || !get(from, failures)) {
     return false;
   }
   for (std::size_t i = 0; i < failures; ++i) {
@@ -212,6 +230,7 @@ class Parent {
   std::chrono::steady_clock::time_point begun_ = std::chrono::steady_clock::now();
   bool on_terminal_ = isatty(STDERR_FILENO) != 0;
   double printed_ = 0;
+  bool complete_ = true;  ///< of the jobs that have ended
 };
 
 bool Parent::start(std::uint32_t number) {
@@ -246,11 +265,14 @@ void Parent::end(std::uint32_t number, Job& job) {
   const bool sensible = WIFEXITED(status) && WEXITSTATUS(status) == 0 && unpack(job.bytes, report);
   if (sensible) {
     if (!report.passed()) board_.stop.store(1);
+    // Each job knows of itself whether it was cut off.
+    complete_ = complete_ && report.complete;
     result_.report.add(report);
-    result_.report.complete |= report.complete;
+    result_.report.complete = complete_;
     return;
   }
   board_.stop.store(1);
+  complete_ = result_.report.complete = false;
   Failure failure;
   failure.seed = board_.jobs[number].seed.load();
   failure.schedule = board_.jobs[number].schedules.load() + 1;
@@ -309,7 +331,7 @@ void Parent::print_progress(bool last) {
 }
 
 WorkersResult Parent::run() {
-  const std::uint32_t jobs = settings_.explores ? 1 : settings_.jobs;
+  const std::uint32_t jobs = settings_.jobs;
   for (std::uint32_t i = 0; i < jobs; ++i) {
     if (start(i)) continue;
     result_.trouble = fmt::format("a process could not be started: {}", std::strerror(errno));
@@ -339,6 +361,11 @@ WorkersResult run_workers(const Settings& settings) {
       mmap(nullptr, sizeof(Board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) return {Report(), "no memory to share with the processes"};
   Board* const board = new (memory) Board;
+  std::optional<SharedKeys> keys;
+  if (settings.explores) {
+    board->shared_keys = &keys.emplace();
+    if (!*keys) return {Report(), "no memory to share with the processes"};
+  }
   WorkersResult result = Parent(settings, *board).run();
   munmap(memory, sizeof(Board));
   return result;

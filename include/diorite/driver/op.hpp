@@ -26,21 +26,23 @@ namespace diorite {
 
 enum class OpCode : std::uint8_t {
   nop,
-  read,       ///< file, offset, data, bytes -> bytes read, 0 at the end of the file
-  write,      ///< file, offset, data, bytes; kOpDsync -> bytes written
-  sync_data,  ///< file: data, and the metadata that is needed to read it back
-  sync_all,   ///< file: data and metadata
-  allocate,   ///< file, offset, length in InfoOp::length; kOpKeepSize
-  truncate,   ///< file, length in InfoOp::length
-  info,       ///< InfoOp: file -> info
-  close,      ///< file
-  try_lock,   ///< file: exclusive, whole file, owned by the open file -> 0, or -EAGAIN when held
-  open,       ///< PathOp: path, open -> 0, the handle in Op::file
-  make_dir,   ///< PathOp: path, mode
-  list_dir,   ///< ListOp: path -> entries
-  rename,     ///< PathOp: path to path2, replacing
-  remove,     ///< PathOp: a file, or an empty directory with kOpDirectory
-  sync_dir,   ///< PathOp: makes the entries of a directory durable
+  read,        ///< file, offset, data, bytes -> bytes read, 0 at the end of the file
+  write,       ///< file, offset, data, bytes; kOpDsync -> bytes written
+  sync_data,   ///< file: data, and the metadata that is needed to read it back
+  sync_all,    ///< file: data and metadata
+  allocate,    ///< file, offset, length in InfoOp::length; kOpKeepSize
+  truncate,    ///< file, length in InfoOp::length
+  info,        ///< InfoOp: file -> info
+  close,       ///< file
+  try_lock,    ///< file: exclusive, whole file, owned by the open file -> 0, or -EAGAIN when held
+  drop_cache,  ///< file: pages of it that are clean leave the page cache -> 0; -EOPNOTSUPP where
+               ///< the system has no way
+  open,        ///< PathOp: path, open -> 0, the handle in Op::file
+  make_dir,    ///< PathOp: path, mode
+  list_dir,    ///< ListOp: path -> entries
+  rename,      ///< PathOp: path to path2, replacing
+  remove,      ///< PathOp: a file, or an empty directory with kOpDirectory
+  sync_dir,    ///< PathOp: makes the entries of a directory durable
 };
 inline constexpr std::size_t kOpCodeCount = static_cast<std::size_t>(OpCode::sync_dir) + 1;
 const char* to_string(OpCode code) noexcept;

@@ -17,6 +17,7 @@
 
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -52,10 +53,19 @@ class Choices {
   std::uint32_t draw_skewed(std::uint32_t n);
   /// Not a decision: bits for identifiers and payloads, a function of the seed and of how often it
   /// was asked.
-  std::uint64_t entropy() noexcept;
+  std::uint64_t entropy() noexcept {
+    entropy_state_ += kStep;
+    return mix(entropy_state_);
+  }
+  /// Decides what entropy() will give.
+  std::uint64_t entropy_state() const noexcept { return entropy_state_; }
 
-  /// Exhaustive only: begins the next combination. False when there is none left.
-  bool next_path();
+  /// Exhaustive only: begins the next combination. False when there is none left. With `keep`, of
+  /// the decisions behind the first so many no other answers are tried.
+  bool next_path(std::size_t keep = ~std::size_t{0});
+  /// Exhaustive only: with so many decisions the present path began; before the last of them, it is
+  /// the path before it.
+  std::size_t given() const noexcept { return given_; }
   /// The decisions of this run so far.
   const std::vector<std::uint32_t>& made() const noexcept { return made_; }
   std::uint64_t seed() const noexcept { return seed_; }
@@ -66,12 +76,21 @@ class Choices {
   std::uint32_t next(std::uint32_t n, bool enumerated);
   std::uint64_t random_bits() noexcept;
 
+  static constexpr std::uint64_t kStep = 0x9E37'79B9'7F4A'7C15;
+  // The finaliser of splitmix64: neighbouring seeds give unrelated streams.
+  static constexpr std::uint64_t mix(std::uint64_t value) noexcept {
+    value = (value ^ (value >> 30)) * 0xBF58'476D'1CE4'E5B9;
+    value = (value ^ (value >> 27)) * 0x94D0'49BB'1331'11EB;
+    return value ^ (value >> 31);
+  }
+
   Mode mode_;
   std::uint64_t seed_;
   std::uint64_t state_;
   std::uint64_t entropy_state_;
   std::vector<std::uint32_t> made_;
-  std::vector<std::uint32_t> script_;    ///< replay: what to answer; exhaustive: the present path
+  std::vector<std::uint32_t> script_;  ///< replay: what to answer; exhaustive: the present path
+  std::size_t given_ = 0;
   std::vector<std::uint32_t> branches_;  ///< exhaustive: how many answers each step of it has
 };
 

@@ -55,6 +55,11 @@ static_assert(std::is_trivially_copyable_v<MachineOptions>);
 /// for looking at one schedule.
 using MachineLog = void (*)(void* context, std::string_view line);
 
+enum class MachineEnd : std::uint8_t { none, power_cut, kill };
+/// Asked whether a machine ends now; `changed`: something has begun or ended since it was asked
+/// last that changes what a power cut could leave.
+using EndQuestion = MachineEnd (*)(void* context, bool changed);
+
 /// Only ever grow.
 struct MachineCounters {
   std::uint64_t events = 0;  ///< operations begun and ended
@@ -91,10 +96,16 @@ class Machine {
   /// plan replaces the first.
   void plan_power_cut(std::uint64_t events) noexcept;
   void plan_kill(std::uint64_t events) noexcept;
+  /// `question` is asked after every operation that begins or ends.
+  void plan(EndQuestion question, void* context) noexcept;
   /// Forgets what was planned.
   void cancel_plan() noexcept;
   /// No errors, no stuck operations, no damage from now on: for asking that an engine lives.
   void heal() noexcept;
+
+  /// While it is quiet, operations end in the order in which they began, cancelled or not: for
+  /// parts of a run that are not to be explored. Only with CompletionOrder::by_choice.
+  void set_quiet(bool quiet) noexcept;
 
   /// Null: nobody is told.
   void set_log(MachineLog log, void* context) noexcept;
@@ -102,6 +113,9 @@ class Machine {
   /// Of everything that drivers were asked and answered: equal seeds have equal hashes.
   std::uint64_t trace_hash() const noexcept;
   const MachineCounters& counters() const noexcept;
+  /// Equal for two moments in which a power cut could leave the same, and all that follows would be
+  /// the same, too; by chance also for two others, once in 2^64 pairs. Damage is not foreseen.
+  std::uint64_t fingerprint() const;
 
   /// What the machine saw a process do that it must never do: the first one, or empty. A buffer
   /// that was changed while it was in flight; or a wait for ever with nothing in flight (a

@@ -48,6 +48,12 @@ struct FoundRecord {
   std::vector<std::byte> payload;
 };
 
+/// Positions from `begin` to `end`.
+struct LsnRange {
+  Lsn begin;
+  Lsn end;
+};
+
 /// Acknowledged records are found; what is found is a prefix of what was appended, in order, byte
 /// for byte, where it was said to be; batches are whole; what an open returned stays returned; what
 /// it did not return never comes back; positions grow; record numbers are dense.
@@ -63,6 +69,11 @@ class JournalOracle {
   /// in any case.
   [[nodiscard]] std::string opened(const JournalRecovery& recovery,
                                    const Lsn* lost_above = nullptr);
+  /// What has been opened cannot be written to (JournalBackend::read_only): it begins no epoch.
+  void read_only() noexcept { read_only_ = true; }
+  /// These positions do not hold what was written there; see damaged_range(). Whatever is found of
+  /// them by the next check() should not have been.
+  void damaged(LsnRange range) noexcept { damaged_ = range; }
   /// Everything that a reader returned from the head to the end of what was durable at the open.
   [[nodiscard]] std::string check(std::vector<FoundRecord> found);
 
@@ -83,6 +94,8 @@ class JournalOracle {
 
   /// Records.
   std::uint64_t acknowledged_count() const noexcept { return acknowledged_count_; }
+  /// For Engine::fingerprint(). Never 0.
+  std::uint64_t fingerprint() const;
   /// What the last check() was given.
   const std::vector<FoundRecord>& kept() const noexcept { return kept_; }
 
@@ -98,6 +111,7 @@ class JournalOracle {
   };
   std::string place(Appended& append, const Ticket& ticket);
   std::string check_kept(const FoundRecord& record) const;
+  std::string check_noticed(std::span<const FoundRecord> found) const;
   std::string check_new(std::span<const FoundRecord> rest, std::size_t& taken);
   std::string match(const Appended& append, std::span<const FoundRecord> rest) const;
   std::string check_lost(std::uint64_t count) const;
@@ -117,7 +131,8 @@ class JournalOracle {
   bool exists_ = false;  ///< an open has succeeded before
   bool closed_ = false;  ///< the last thing that happened was a close that succeeded
   bool expects_clean_ = false;
-  bool placed_ = false;  ///< in this life a record has got its place
+  bool read_only_ = false;  ///< the last open that succeeded could write nothing
+  LsnRange damaged_;
   bool unread_ = false;  ///< opened, and not checked yet
 };
 
@@ -125,6 +140,16 @@ class JournalOracle {
 /// journal in `dir`, from its commits' headers and its manifest, read straight from `disk`. A
 /// journal that opens although bytes below this are lost has failed.
 Lsn surviving_promise(const Disk& disk, std::string_view dir);
+
+/// The highest position at which the header of a commit stands that is whole, whoever wrote it: of
+/// the journal in `dir`, read straight from `disk`. A journal that has just been opened to be
+/// written goes on above it, or else what was given up may come to light again behind what is
+/// written next.
+Lsn highest_commit(const Disk& disk, std::string_view dir);
+
+/// Where in the log of `dir` the damage lies, if it is in a segment and not in its first block;
+/// empty if not. `segment_bytes`: of all segments that the journal has ever had.
+LsnRange damaged_range(const Damage& damage, std::string_view dir, std::uint64_t segment_bytes);
 
 /// Trivially copyable.
 struct FileOracleOptions {
@@ -156,8 +181,8 @@ class FileOracle {
   void synced(std::uint64_t id, bool success);
 
   /// The process that wrote has ended, and the machine runs on: a sync of whose end nobody heard
-  /// may have failed.
-  void process_ended();
+  /// may have failed. True when there was one.
+  bool process_ended();
 
   /// A read is about to be submitted. Returns its name.
   std::uint64_t reading();
@@ -173,6 +198,8 @@ class FileOracle {
                                         std::span<const std::uint64_t> unreadable = {});
   /// True when a power cut can leave nothing else there.
   bool is_surely(std::uint64_t offset, std::span<const std::byte> data) const;
+  /// For Engine::fingerprint(). Never 0.
+  std::uint64_t fingerprint() const;
 
  private:
   struct Write {
@@ -247,6 +274,8 @@ class LruOracle {
   [[nodiscard]] std::string check_found(std::uint64_t key, bool exists);
   /// True when nothing of the file can come back; forgets its bytes then.
   bool is_gone(std::uint64_t key);
+  /// For Engine::fingerprint(). Never 0.
+  std::uint64_t fingerprint() const;
 
  private:
   /// A name is a file of one byte: 1 when it is there.
@@ -255,6 +284,9 @@ class LruOracle {
     FileOracle name;
     std::uint64_t since = 0;  ///< what was written before that, the cache did not write
     bool leaving = false;     ///< removed, or to be removed
+    /// A sync of its directory has failed: that the name is seen says nothing of the disk any more,
+    /// and an open that finds it is no reason for a later sync to write it.
+    bool name_lost = false;
   };
   using Syncs = std::map<std::uint64_t, std::uint64_t>;  ///< key -> the name of its sync
   Entry& entry(std::uint64_t key);

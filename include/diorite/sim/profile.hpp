@@ -69,10 +69,25 @@ struct Profile {
   Chance half_done = per_cent(50);  ///< a failed write or listing of changes took place in part
   Chance failed_sync_drops = per_cent(50);  ///< a failed sync loses what it covered, and the next
                                             ///< one succeeds
-  Chance reads_lie = per_cent(50);   ///< and reads through the page cache still show it, until the
-                                     ///< power goes
+  Chance sizes_survive = per_cent(30);  ///< of that only the bytes; sizes may yet become durable
+  Chance reads_lie = per_cent(50);      ///< and reads through the page cache still show it, until
+                                        ///< its pages are evicted or the power goes
+  Chance evicted = per_cent(5);         ///< such a read finds the pages gone, and what the disk has
+  /// Reads past the page cache show it, too. What was lost is the size, or that reserved space was
+  /// written: the log of the file system has failed, and the file system stops.
+  Chance direct_reads_lie = per_cent(20);
+  /// The same, and everything goes on: the disk is a file in another page cache, as a virtual
+  /// machine's is on a host that caches writes, or the file system has no log. Nobody who goes on
+  /// without a power cut can know.
+  Chance disk_lies = never();
+  /// A failed sync of a directory loses the names that it covered; they are still seen, and the
+  /// next sync succeeds. The file system stops, unless disk_lies.
+  Chance names_lost = per_cent(50);
   Chance read_only_after = never();  ///< a failed write or sync leaves the file system read-only,
                                      ///< until a power cut; EROFS may then be drawn, too
+  Chance shut_down_after = never();  ///< a file system that stops answers everything with EIO until
+                                     ///< a power cut, and does not become read-only
+  Chance short_when_full = per_cent(50);  ///< a write that lacks room takes what is left
   /// How many errors of each area one machine may have; then it works.
   std::array<std::uint32_t, kAreaCount> budget = {4, 4, 4, 4, 4};
 

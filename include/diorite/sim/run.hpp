@@ -28,6 +28,27 @@
 //
 //   sim::Report report = sim::run<Counter>({.schedules = 1000});
 //   std::puts(report.text().c_str());
+//
+// explore() enumerates, of options.lives_max lives of an engine on Profile::bounded():
+//  - every moment at which a life may end: after each operation that begins or ends, and its own
+//    end. After a life that ended by itself the power is cut, too. The last life is healthy.
+//  - every order in which operations in flight end, timers and cancellations among them.
+//  - everything that a power cut may leave: of each 512-byte sector of writes that were in flight
+//    or not synced, each of its versions; each length that the file may have; the changes of names
+//    up to some moment (or Profile::directories); each change of names in flight done or not.
+//  - whatever else the profile leaves open: errors and short transfers, if it has any.
+// Draws (Choices::draw) are no part of it and always 0: an engine for explore() does the same in
+// each schedule. What is left out is the same as something that is tried:
+//  - A sector with equal bytes in two versions is one answer, zeros over zeros among them.
+//  - A moment at which a power cut could leave just what it could leave at the moment before, to an
+//    engine that knows no more than it did then, is no moment of its own.
+//  - A state, of the disk and of the engine's memory (Engine::fingerprint), in which another
+//    schedule has cut the power in the same life is not gone on from again: neither before it is
+//    decided what is left (Machine::fingerprint tells what may be), nor after.
+// Only an engine with a fingerprint has the last two; without one small trees are large. To keep a
+// tree small: few operations at once, since n have n! orders; few sectors that are not synced,
+// since n leave 2^n states; no timers; lives that are explored in part only (Life::explore); files
+// that are there already (RunOptions::disk). `complete` says that the end was reached.
 
 #pragma once
 
@@ -54,6 +75,13 @@ namespace diorite::sim {
 namespace detail {
 struct LifeState;
 }
+
+/// Of a part of a life: see Life::explore().
+enum class Explored : std::uint8_t {
+  everything,
+  ends,     ///< every moment for its end; operations end in the order in which they began
+  nothing,  ///< the power stays, too: for what prepares, or only looks
+};
 
 /// One life of an engine, as it sees it.
 class Life {
@@ -92,6 +120,10 @@ class Life {
   /// Counts what the engine promised its user, for the report.
   void acknowledge(std::uint64_t count = 1) noexcept;
 
+  /// What explore() tries from now on in this life; everything at its beginning. Every other run
+  /// takes no notice.
+  void explore(Explored what) noexcept;
+
   /// A second reactor for this life, on a driver of the same process group. Runs beside the first;
   /// it lives until live() has ended.
   Reactor& add_reactor();
@@ -109,6 +141,20 @@ class Engine {
 
   /// Must return when operations fail, and when life.goes_on() says so.
   virtual Task<> live(Life& life) = 0;
+
+  /// A hash of all that the engine remembers of its lives so far and that its later ones depend on:
+  /// what was asked for, what was promised. Lets explore() go on once only from states that are the
+  /// same. After the end of its process an engine must learn nothing more (explore() checks that).
+  /// 0: it cannot tell.
+  virtual std::uint64_t fingerprint() const { return 0; }
+};
+
+/// Where explorations of one tree, in several processes perhaps, note what they have begun, so that
+/// each goes where no other has been. Trivially copyable.
+struct SharedStates {
+  /// True when `key` is new. Each key is new to one caller only.
+  bool (*insert)(void* context, std::uint64_t key) = nullptr;
+  void* context = nullptr;
 };
 
 /// Makes an engine for one schedule. `choices` may decide on its options.
@@ -135,7 +181,10 @@ struct RunOptions {
   /// Called after every schedule, or null. False ends the run.
   bool (*keep_going)(void* context, const struct Report& so_far) = nullptr;
   void* context = nullptr;
-  MachineLog log = nullptr;  ///< see Machine::set_log; shrinking logs nothing
+  const Disk* disk = nullptr;  ///< every machine begins with a copy of it; null: empty
+  bool merges = true;          ///< explore(): goes on once only from states that are the same
+  SharedStates shared = {};    ///< explore(): shares its tree with others; null: all of it
+  MachineLog log = nullptr;    ///< see Machine::set_log; shrinking logs nothing
   void* log_context = nullptr;
 };
 static_assert(std::is_trivially_copyable_v<RunOptions>);
@@ -146,6 +195,8 @@ struct Failure {
   std::string text;                      ///< what was violated, in which life
   std::vector<std::uint32_t> decisions;  ///< for Choices::replay; made smaller where asked for
   std::uint64_t trace_hash = 0;
+  bool explored =
+      false;  ///< found by explore(); the decisions are its own, and `seed` says nothing
 };
 
 struct Report {
@@ -154,7 +205,9 @@ struct Report {
   std::uint64_t acknowledged = 0;
   std::uint64_t damages = 0;
   std::uint64_t shrink_steps = 0;
-  bool complete = false;  ///< explore(): there was nothing left to try
+  bool complete = false;     ///< explore(): there was nothing left to try
+  std::uint64_t states = 0;  ///< explore(): different ones after power cuts, each gone on from
+  std::uint64_t merged = 0;  ///< explore(): schedules that ended where another one had been
   MachineCounters machine;
   std::vector<Failure> failures;
 
@@ -171,9 +224,9 @@ struct Report {
 Report run(const RunOptions& options, EngineFactory factory);
 /// One schedule by its decisions. Never makes them smaller.
 Report replay(const RunOptions& options, EngineFactory factory, const Failure& failure);
-/// Every combination of decisions, and every moment for the end of every life but the last;
-/// options.schedules is the limit. Use Profile::bounded(), few steps and few lives. Schedules has
-/// lives_max lives of steps_max steps.
+/// Every combination of decisions, and every moment for the end of every life but the last: see the
+/// top of the file. options.schedules is the limit, options.events_max that of the moments of a
+/// life. Schedules have lives_max lives of steps_max steps.
 Report explore(const RunOptions& options, EngineFactory factory);
 
 template <class E>

@@ -44,6 +44,10 @@ void uring_prepare_request(io_uring_sqe& sqe, const OsRequest& request) noexcept
       // Always by the descriptor: closing a place of the table would leave the descriptor open.
       io_uring_prep_close(&sqe, os_descriptor(request.file));
       break;
+    case OpCode::drop_cache:
+      io_uring_prep_fadvise(&sqe, 0, 0, 0, POSIX_FADV_DONTNEED);
+      uring_set_file(sqe, request.file);
+      break;
     case OpCode::open:
       io_uring_prep_openat(&sqe, AT_FDCWD, request.path, open_flags(request.open_flags),
                            static_cast<mode_t>(request.mode));

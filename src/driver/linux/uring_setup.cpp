@@ -58,6 +58,7 @@ constexpr RingOp kRingOps[] = {
     {OpCode::allocate, IORING_OP_FALLOCATE, "FALLOCATE"},
     {OpCode::truncate, kUringOpFtruncate, "FTRUNCATE"},
     {OpCode::close, IORING_OP_CLOSE, "CLOSE"},
+    {OpCode::drop_cache, IORING_OP_FADVISE, "FADVISE"},
     {OpCode::open, IORING_OP_OPENAT, "OPENAT"},
     {OpCode::make_dir, IORING_OP_MKDIRAT, "MKDIRAT"},
     {OpCode::rename, IORING_OP_RENAMEAT, "RENAMEAT"},

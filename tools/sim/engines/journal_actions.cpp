@@ -109,7 +109,7 @@ Task<> JournalEngine::rest(Life& life) {
   const Result<void> slept = co_await sleep_for(short_while(life.choices()));
   if (!slept) life.failed(slept.error());
   // Whoever waits in the journal must hear of its end, and touch it no more.
-  if (one_in(life.choices(), 64) && readers_ == 0) journal_.reset();
+  if (one_in(life.choices(), 16) && readers_ == 0) journal_.reset();
 }
 
 Task<> JournalEngine::append_and_wait(Life& life) {

@@ -20,7 +20,7 @@ constexpr std::uint32_t kLockWaitMs = 60'000;
 
 bool says_corrupt(const Error& error) {
   return error == Errc::corrupt || error == Errc::missing_segment || error == Errc::manifest_lost ||
-         error == Errc::bad_format || error == Errc::tail_unreadable;
+         error == Errc::bad_format;
 }
 
 }  // namespace
@@ -51,31 +51,39 @@ void JournalEngine::draw_options(Life& life) {
   options_.buffered_bytes_max = std::uint64_t{16'384} << choices.draw_skewed(6);
   options_.spares = 1 + choices.draw(2);
   options_.confirm_idle_ms = choices.draw(3) == 0 ? 0 : 1 + choices.draw_skewed(20);
+  options_.refuse_unreadable_tail = one_in(choices, 8) && !life.is_healthy();
   if (drawn_) return;
   // These may not: what was written with other options is judged by what they promised.
   drawn_ = true;
-  // After a failed sync the page cache shows what is lost, and a process that is killed before it
-  // has noted the failure in MANIFEST cannot warn the next one: only direct I/O is proof against
-  // both at once.
-  const Profile& profile = life.machine().profile();
-  const bool syncs_fail = profile.error(OpCode::sync_data).per_million > 0;
-  const bool buffered = one_in(choices, 4);
-  options_.direct = buffered && !syncs_fail ? Direct::off : Direct::preferred;
+  options_.direct = one_in(choices, 4) ? Direct::off : Direct::preferred;
   options_.pad_512 =
       life.machine().disk().options().physical_block_bytes == 512 && choices.draw(2) == 1;
 }
 
-/// Whether the refusal is one that an honest disk, with the faults of this life, explains.
-bool JournalEngine::opens_in_spite_of(Life& life, const Error& error) const {
-  if (life.is_over()) return true;
-  if (life.damage() != nullptr) return true;
-  // Errors that were injected may hide a header, and no more than that is known of it then.
-  if (says_corrupt(error)) return life.machine().counters().errors > errors_before_;
+/// Whether an open or a reader may fail by what was damaged.
+bool JournalEngine::is_due_to_damage(Life& life) const {
+  const Damage* const damage = life.damage();
+  if (damage == nullptr || settled_) return false;
+  // What nobody was promised is a torn end, whatever has torn it. This is not so of a segment's
+  // header, nor of a file that is gone: every segment is promised to be there before it is used.
+  const LsnRange range = damaged_range(*damage, kDir, options_.segment_bytes);
+  const bool in_log = damage->kind != Damage::Kind::lost_file && range.begin < range.end;
+  return !in_log || range.begin < *promised_;
+}
+
+/// Whether the failure is one that the faults of this life explain.
+bool JournalEngine::may_fail(Life& life, const Error& error) const {
+  if (life.is_over() || is_due_to_damage(life)) return true;
+  // Torn ends are to be expected, unreadable ones among them; so they alone are no reason.
+  if (error == Errc::tail_unreadable) return options_.refuse_unreadable_tail;
+  if (says_corrupt(error)) return false;
   // A journal in the page cache is not trusted in the boot that lost some of it.
   const bool buffered =
       options_.direct == Direct::off || !life.machine().disk().options().direct_possible;
   if (error == Errc::poisoned) return buffered;
-  return !life.is_healthy();
+  // These may be left over from an earlier life.
+  if (is_no_space(error) || error == std::errc::read_only_file_system) return !life.is_healthy();
+  return life.machine().counters().errors > errors_before_;
 }
 
 Task<Result<std::vector<FoundRecord>>> JournalEngine::read_all() {
@@ -107,27 +115,34 @@ Task<bool> JournalEngine::open(Life& life) {
   Result<std::unique_ptr<Journal>> opened = co_await Journal::open(life.reactor(), kDir, options_);
   if (!opened) {
     const Error error = opened.error();
-    if (!opens_in_spite_of(life, error)) {
+    if (!may_fail(life, error)) {
       life.violation("the open was refused: " + error.text());
     }
     co_return false;
   }
   journal_ = std::move(*opened);
   const bool damaged_now = damage != nullptr && !settled_;
-  if (damage != nullptr) settled_ = true;
   const Lsn* const lost_above = damaged_now ? &*promised_ : nullptr;
+  if (damaged_now) oracle_.damaged(damaged_range(*damage, kDir, options_.segment_bytes));
   std::string wrong = oracle_.opened(journal_->recovery(), lost_above);
   if (!wrong.empty()) {
     life.violation(wrong);
     co_return false;
   }
+  if (journal_->backend().read_only) {
+    oracle_.read_only();
+  } else if (!life.is_over()) {
+    life.check(highest_commit(life.machine().disk(), kDir) < journal_->next_lsn(),
+               "a commit that was given up stands where the journal goes on");
+  }
   Result<std::vector<FoundRecord>> found = co_await read_all();
   if (!found) {
     // A damaged record is found when it is read, if not before.
     const Error error = found.error();
-    if (!opens_in_spite_of(life, error)) life.violation("a reader failed: " + error.text());
+    if (!may_fail(life, error)) life.violation("a reader failed: " + error.text());
     co_return false;
   }
+  if (damage != nullptr) settled_ = true;
   wrong = oracle_.check(std::move(*found));
   if (!wrong.empty()) life.violation(wrong);
   durable_seen_ = journal_->durable_lsn();
@@ -143,6 +158,12 @@ Task<> JournalEngine::live(Life& life) {
     co_await work(life);
     co_await finish(life);
   }
+  const bool destroyed = journal_ == nullptr || life.choices().draw(2) == 0;
+  journal_.reset();
+  // Whatever of it is with the device still must not land in the one that is opened next.
+  if (!opened || !destroyed || life.is_over()) co_return;
+  const bool again = co_await open(life);
+  if (again && !journal_->backend().read_only) co_await work(life);
   journal_.reset();
 }
 

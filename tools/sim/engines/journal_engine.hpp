@@ -28,7 +28,8 @@ class JournalEngine final : public Engine {
 
  private:
   void draw_options(Life& life);
-  bool opens_in_spite_of(Life& life, const Error& error) const;
+  bool may_fail(Life& life, const Error& error) const;
+  bool is_due_to_damage(Life& life) const;
   Task<bool> open(Life& life);
   Task<Result<std::vector<FoundRecord>>> read_all();
   Task<> work(Life& life);
@@ -76,7 +77,7 @@ class JournalEngine final : public Engine {
 
   // After damage.
   std::optional<Lsn> promised_;
-  bool settled_ = false;  ///< an open has succeeded since
+  bool settled_ = false;  ///< everything has been read since
 };
 
 }  // namespace diorite::sim
