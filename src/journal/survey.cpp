@@ -174,7 +174,11 @@ Task<Result<void>> read_first_commit(SegmentWindow& window, SegmentRef segment,
 
 Result<void> judge_segment(const SegmentFacts& facts, const wal::Uuid& uuid) noexcept {
   if (facts.unreadable) {
-    return corrupt_at(facts.path, 0, "the segment header cannot be read from the device");
+    // Not corruption: the device may read it tomorrow.
+    return with_context(facts.unreadable, {.operation = "open_journal",
+                                           .path = facts.path,
+                                           .offset = 0,
+                                           .note = "the segment header cannot be read"});
   }
   if (wal::refuses_to_open(facts.verdict)) {
     return with_context(Error(Errc::bad_format), {.operation = "open_journal",

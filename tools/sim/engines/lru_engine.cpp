@@ -54,6 +54,7 @@ Task<> LruEngine::live(Life& life) {
     oracle_ = LruOracle(options);
     set_up_ = true;
   }
+  users_.assign(files_, Users());
   if (life.after_power_cut()) unchecked_ = true;
   life_ = &life;
   closing_ = false;
@@ -183,7 +184,7 @@ void LruEngine::told_of_failure(void* engine, std::uint64_t key, const Error& er
   // Whoever has the file alone got it when every older handle was closed: what they lost, its
   // acquire would have said.
   const Users& users = self.users_[static_cast<std::size_t>(key)];
-  self.life_->check(users.file == nullptr || users.file->poison(),
+  self.life_->check(users.file == nullptr || users.evicted_in_use || users.file->poison(),
                     "a file was lent out before its older handle had closed and failed");
   self.oracle_.failed(key);
   self.failed(*self.life_, error);
@@ -309,7 +310,10 @@ Task<> LruEngine::sync_names(Life& life) {
 }
 
 Task<> LruEngine::evict(Life& life) {
-  cache_->evict(draw_key(life.choices()));
+  const std::uint64_t key = draw_key(life.choices());
+  Users& users = users_[static_cast<std::size_t>(key)];
+  users.evicted_in_use |= users.now > 0;
+  cache_->evict(key);
   co_return;
 }
 

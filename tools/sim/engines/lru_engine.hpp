@@ -26,6 +26,9 @@ class LruEngine final : public Engine {
     std::uint32_t now = 0;
     bool alone = false;                ///< nobody else has since the first of them came
     const DirectFile* file = nullptr;  ///< what the first one got, while it is alone
+    /// It was evicted while somebody had it: its handle closes when that one lets go, which may be
+    /// after a newer one was opened and lent out.
+    bool evicted_in_use = false;
   };
   /// One of them. Must outlive its lease.
   class Use {
