@@ -168,8 +168,8 @@ TransferLeaf::TransferLeaf(FileRef file, const char* operation, Error refusal, O
   op_.offset = offset;
   op_.bytes = static_cast<std::uint32_t>(bytes < kIoBytesMax ? bytes : kIoBytesMax);
   op_.total = bytes;
-  // A transfer that was cut short goes on where it was cut. Only direct I/O has to go back to the
-  // block's beginning, and then cannot tell a second cut, short of the first, from the file's end.
+  // A transfer that was cut short goes on where it was cut; only direct I/O has to go back to the
+  // beginning of the block.
   const DioAlign& align = file_->align;
   const std::uint32_t unit = code == OpCode::read ? align.read_offset : align.offset;
   op_.align_log2 = file_->direct ? log2_of(unit) : std::uint8_t{0};

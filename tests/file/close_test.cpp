@@ -216,6 +216,21 @@ TEST_CASE("a close that is never awaited, or stopped before it starts, still clo
   CHECK(rig.faults.count(OpCode::close) >= 1);
 }
 
+TEST_CASE("a close that was cancelled before it began has closed nothing, and is repeated") {
+  Rig rig;
+  rig.faults.fail(OpCode::close, 1, ECANCELED);
+  SECTION("of a file that was dropped") { rig.file = DirectFile(); }
+  SECTION("by close()") {
+    const Result<void> closed = run(rig.reactor, std::move(rig.file).close());
+    REQUIRE_FALSE(closed);
+    CHECK(closed.error() == std::errc::operation_canceled);
+  }
+  settle(rig.reactor);
+  CHECK(descriptors_of(rig.path) == 0);
+  CHECK(rig.faults.count(OpCode::close) == 2);
+  CHECK(rig.reactor.stats().deferred_close_errors == 0);
+}
+
 TEST_CASE("files may outlive their tasks, and a reactor closes what is left at its end") {
   const TempDir dir;
   {

@@ -137,11 +137,6 @@ bool parse(int argc, char** argv, Arguments& arguments) {
   return arguments.seeds > 0;
 }
 
-std::string parent_folder() {
-  const char* const folder = std::getenv("DIORITE_TEST_DIR");
-  return folder != nullptr && *folder != '\0' ? folder : DIORITE_TEST_DIR_DEFAULT;
-}
-
 }  // namespace
 }  // namespace diorite::powercut
 

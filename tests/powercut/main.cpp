@@ -158,11 +158,6 @@ int run(const Workspace& workspace, void* context) {
   return passed ? 0 : 1;
 }
 
-std::string parent_folder() {
-  const char* const folder = std::getenv("DIORITE_TEST_DIR");
-  return folder != nullptr && *folder != '\0' ? folder : DIORITE_TEST_DIR_DEFAULT;
-}
-
 }  // namespace
 }  // namespace diorite::powercut
 

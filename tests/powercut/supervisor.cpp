@@ -88,8 +88,12 @@ int watch(pid_t child, const sigset_t& signals, const std::atomic<std::uint64_t>
 
 }  // namespace
 
-int run_isolated(const std::string& parent_folder, int (*body)(const Workspace&, void*),
-                 void* context) {
+std::string parent_folder() {
+  const char* const folder = std::getenv("DIORITE_TEST_DIR");
+  return folder != nullptr && *folder != '\0' ? folder : DIORITE_TEST_DIR_DEFAULT;
+}
+
+int run_isolated(const std::string& parent, int (*body)(const Workspace&, void*), void* context) {
   if (::geteuid() != 0) return skip("it needs root");
   if (::unshare(CLONE_NEWNS | CLONE_NEWPID) != 0) {
     return skip("namespaces for mounts and processes are not to be had");
@@ -97,7 +101,7 @@ int run_isolated(const std::string& parent_folder, int (*body)(const Workspace&,
   if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
     return skip("mounts cannot be made private");
   }
-  std::string folder = parent_folder + "/powercut-XXXXXX";
+  std::string folder = parent + "/powercut-XXXXXX";
   if (::mkdtemp(folder.data()) == nullptr) {
     std::printf("powercut: %s: %s\n", folder.c_str(), std::strerror(errno));
     return 1;

@@ -21,10 +21,12 @@ struct Workspace {
   std::atomic<std::uint64_t>* beats = nullptr;  ///< to be counted up while there is progress
 };
 
-/// Calls `body` in a child, below a folder of its own in `parent_folder`. Returns what it returned;
+/// Where tests may write: what the environment says in DIORITE_TEST_DIR, else the build's folder.
+std::string parent_folder();
+
+/// Calls `body` in a child, below a folder of its own in `parent`. Returns what it returned;
 /// kSkipped, with a text, when something is missing on this machine; 1 when it died or came to a
 /// halt; 128 and the signal's number after a signal.
-int run_isolated(const std::string& parent_folder, int (*body)(const Workspace&, void*),
-                 void* context);
+int run_isolated(const std::string& parent, int (*body)(const Workspace&, void*), void* context);
 
 }  // namespace diorite::powercut

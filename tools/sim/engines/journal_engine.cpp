@@ -5,6 +5,7 @@
 #include <chrono>
 #include <utility>
 
+#include "engines/found_records.hpp"
 #include "engines/payload.hpp"
 
 #include <diorite/align.hpp>
@@ -86,25 +87,6 @@ bool JournalEngine::may_fail(Life& life, const Error& error) const {
   return life.machine().counters().errors > errors_before_;
 }
 
-Task<Result<std::vector<FoundRecord>>> JournalEngine::read_all() {
-  Result<JournalReader> reader = co_await JournalReader::open(*journal_, journal_->head_lsn());
-  if (!reader) co_return reader.error();
-  std::vector<FoundRecord> found;
-  for (;;) {
-    Result<const Record*> next = co_await reader->next();
-    if (!next) co_return next.error();
-    const Record* const record = *next;
-    if (record == nullptr) break;
-    found.push_back({record->begin,
-                     record->end,
-                     record->record_no,
-                     record->tag,
-                     record->batch,
-                     {record->payload.begin(), record->payload.end()}});
-  }
-  co_return std::move(found);
-}
-
 Task<bool> JournalEngine::open(Life& life) {
   const Damage* const damage = life.damage();
   if (damage != nullptr && !promised_) {
@@ -135,7 +117,7 @@ Task<bool> JournalEngine::open(Life& life) {
     life.check(highest_commit(life.machine().disk(), kDir) < journal_->next_lsn(),
                "a commit that was given up stands where the journal goes on");
   }
-  Result<std::vector<FoundRecord>> found = co_await read_all();
+  Result<std::vector<FoundRecord>> found = co_await read_records(*journal_);
   if (!found) {
     // A damaged record is found when it is read, if not before.
     const Error error = found.error();

@@ -31,7 +31,6 @@ class JournalEngine final : public Engine {
   bool may_fail(Life& life, const Error& error) const;
   bool is_due_to_damage(Life& life) const;
   Task<bool> open(Life& life);
-  Task<Result<std::vector<FoundRecord>>> read_all();
   Task<> work(Life& life);
   Task<> finish(Life& life);
 

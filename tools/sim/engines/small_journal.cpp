@@ -3,10 +3,10 @@
 #include <chrono>
 #include <utility>
 
+#include "engines/found_records.hpp"
 #include "engines/payload.hpp"
 
 #include <diorite/align.hpp>
-#include <diorite/journal_reader.hpp>
 #include <diorite/scope.hpp>
 #include <diorite/timer.hpp>
 
@@ -30,25 +30,6 @@ SmallJournalEngine::SmallJournalEngine(const SmallJournalPlan& plan) : plan_(pla
   options_.pad_512 = plan.pad_512;
 }
 
-Task<Result<std::vector<FoundRecord>>> SmallJournalEngine::read_all() {
-  Result<JournalReader> reader = co_await JournalReader::open(*journal_, journal_->head_lsn());
-  if (!reader) co_return reader.error();
-  std::vector<FoundRecord> found;
-  for (;;) {
-    Result<const Record*> next = co_await reader->next();
-    if (!next) co_return next.error();
-    const Record* const record = *next;
-    if (record == nullptr) break;
-    found.push_back({record->begin,
-                     record->end,
-                     record->record_no,
-                     record->tag,
-                     record->batch,
-                     {record->payload.begin(), record->payload.end()}});
-  }
-  co_return std::move(found);
-}
-
 Task<bool> SmallJournalEngine::open(Life& life) {
   oracle_.opening();
   Result<std::unique_ptr<Journal>> opened = co_await Journal::open(life.reactor(), kDir, options_);
@@ -60,7 +41,7 @@ Task<bool> SmallJournalEngine::open(Life& life) {
   journal_ = std::move(*opened);
   std::string wrong = oracle_.opened(journal_->recovery());
   if (!life.check(wrong.empty(), wrong)) co_return false;
-  Result<std::vector<FoundRecord>> found = co_await read_all();
+  Result<std::vector<FoundRecord>> found = co_await read_records(*journal_);
   if (!found) {
     if (!life.is_over()) life.violation("a reader failed: " + found.error().text());
     co_return false;

@@ -47,7 +47,6 @@ class SmallJournalEngine final : public Engine {
 
  private:
   Task<bool> open(Life& life);
-  Task<Result<std::vector<FoundRecord>>> read_all();
   Task<> append(Life& life, std::uint32_t number, std::uint32_t bytes);
   Task<> close(Life& life);
 
