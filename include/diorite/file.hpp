@@ -167,7 +167,10 @@ class DirectFile {
 
  private:
   explicit DirectFile(detail::FileRef core) noexcept : core_(std::move(core)) {}
+  static Task<Result<DirectFile>> open_holding(Reactor& reactor, std::string path,
+                                               OpenOptions options, detail::FileRef lock);
   friend class detail::FileCore;
+  friend class detail::LockedDir;
   // Lazy tasks take the file's count by value, so that the DirectFile may move or die first.
   static Task<Result<void>> preallocate_core(detail::FileRef core, std::uint64_t bytes,
                                              Prealloc mode);

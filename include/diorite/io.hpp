@@ -75,6 +75,7 @@ using PinIoResult = BufResult<PinnedBuf>;
 namespace detail {
 
 class FileCore;
+class LockedDir;
 
 /// A counted reference to an open file: keeps its descriptor open under every operation.
 class FileRef {

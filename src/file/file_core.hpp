@@ -70,7 +70,8 @@ class FileCore {
 
   /// `other` stays open, and locked, until this file is closed: also for an operation that goes on
   /// after everybody has let go of both.
-  void keep_open(const DirectFile& other) noexcept { kept_open_ = other.core_; }
+  void keep_open(FileRef other) noexcept { kept_open_ = std::move(other); }
+  const FileRef& kept_open() const noexcept { return kept_open_; }
 
   /// Resumed through the ready queue when the last operation ends; see DirectFile::close.
   ReadyNode* idle_waiter = nullptr;

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <utility>
 
+#include "file/locked_dir.hpp"
 #include "file/path_await.hpp"
 
 #include <diorite/timer.hpp>
@@ -22,12 +23,12 @@ Error check_path(const char* operation, std::string_view path) noexcept {
 
 /// One operation on one or two paths.
 Task<Result<void>> on_path(Reactor& reactor, OpCode code, const char* operation, std::string path,
-                           std::string path2, std::uint8_t flags) {
+                           std::string path2, std::uint8_t flags, detail::FileRef lock = {}) {
   if (const Error bad = check_path(operation, path)) co_return bad;
   if (code == OpCode::rename) {
     if (const Error bad = check_path(operation, path2)) co_return bad;
   }
-  detail::PathAwait<PathOp> acting(reactor, code);
+  detail::PathAwait<PathOp> acting(reactor, code, std::move(lock));
   acting.op().path = path;
   acting.op().path2 = path2;
   acting.op().flags = flags;
@@ -44,6 +45,16 @@ Task<Result<void>> rename(Reactor& reactor, std::string from, std::string to) {
 
 Task<Result<void>> remove(Reactor& reactor, std::string path) {
   return on_path(reactor, OpCode::remove, "remove", std::move(path), std::string(), 0);
+}
+
+Task<Result<void>> detail::LockedDir::rename(std::string from, std::string to) const {
+  return on_path(lock_->reactor, OpCode::rename, "rename", std::move(from), std::move(to), 0,
+                 lock_);
+}
+
+Task<Result<void>> detail::LockedDir::remove(std::string path) const {
+  return on_path(lock_->reactor, OpCode::remove, "remove", std::move(path), std::string(), 0,
+                 lock_);
 }
 
 Task<Result<void>> remove_dir(Reactor& reactor, std::string path) {

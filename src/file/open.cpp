@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "file/file_core.hpp"
+#include "file/locked_dir.hpp"
 #include "file/path_await.hpp"
 
 #include <diorite/align.hpp>
@@ -36,10 +37,9 @@ struct Opened {
   DriverFile handle;
 };
 
-Task<Opened> try_open(Reactor& reactor, std::string_view path, std::uint32_t flags,
-                      std::uint32_t mode) {
-  detail::PathAwait<PathOp> opening(reactor, OpCode::open);
-  opening.op().path = path;
+Task<Opened> try_open(detail::FileCore& core, std::uint32_t flags, std::uint32_t mode) {
+  detail::PathAwait<PathOp> opening(core.reactor, OpCode::open, core.kept_open());
+  opening.op().path = core.path;
   opening.op().open_flags = flags;
   opening.op().mode = mode;
   Opened opened;
@@ -55,14 +55,14 @@ struct DirectOpened {
 };
 
 /// With O_DIRECT if that is wanted, without where the open refuses it and the policy allows.
-Task<DirectOpened> open_ladder(Reactor& reactor, std::string_view path, OpenOptions options) {
+Task<DirectOpened> open_ladder(detail::FileCore& core, OpenOptions options) {
   DirectOpened result;
   result.direct = options.direct != Direct::off;
   result.reason = result.direct ? "direct" : "buffered: the options ask for it";
   bool noatime = options.noatime;
   for (;;) {
     const std::uint32_t flags = open_flags(options, result.direct, noatime);
-    result.opened = co_await try_open(reactor, path, flags, options.mode);
+    result.opened = co_await try_open(core, flags, options.mode);
     const Error& error = result.opened.error;
     if (noatime && error == std::errc::operation_not_permitted) {
       noatime = false;  // the file is another user's
@@ -117,6 +117,15 @@ Error check_path(std::string_view path) noexcept {
 
 Task<Result<DirectFile>> DirectFile::open_with(Reactor& reactor, std::string path,
                                                OpenOptions options) {
+  return open_holding(reactor, std::move(path), options, detail::FileRef());
+}
+
+Task<Result<DirectFile>> detail::LockedDir::open(std::string path, OpenOptions options) const {
+  return DirectFile::open_holding(lock_->reactor, std::move(path), options, lock_);
+}
+
+Task<Result<DirectFile>> DirectFile::open_holding(Reactor& reactor, std::string path,
+                                                  OpenOptions options, detail::FileRef lock) {
   if (const Error bad = check_path(path)) co_return bad;
   // Where direct I/O is required, what the file has is not thrown away before it is sure.
   const bool truncate_later = options.truncate && options.direct == Direct::required;
@@ -124,7 +133,8 @@ Task<Result<DirectFile>> DirectFile::open_with(Reactor& reactor, std::string pat
   first.truncate = options.truncate && !truncate_later;
   // The record comes first: the handle of a file that is open must not be lost for want of memory.
   detail::FileRef core = detail::FileCore::make(reactor, DriverFile{}, std::move(path));
-  DirectOpened ladder = co_await open_ladder(reactor, core->path, first);
+  core->keep_open(std::move(lock));
+  DirectOpened ladder = co_await open_ladder(*core, first);
   if (const Error error = ladder.opened.error) {
     if (ladder.direct && options.direct == Direct::required &&
         error == std::errc::invalid_argument) {

@@ -22,16 +22,20 @@ inline OrphanHook reactor_hook(Reactor& reactor) noexcept {
 }
 
 /// -> Error, without context. The caller fills op() before the co_await and reads it afterwards.
+/// `lock`, if there is one, stays open until the operation has ended, see LockedDir.
 template <class OpT>
 class [[nodiscard]] PathAwait : public LeafCore {
  public:
-  PathAwait(Reactor& reactor, OpCode code) noexcept : LeafCore(reactor) { op_.code = code; }
+  PathAwait(Reactor& reactor, OpCode code, FileRef lock = {}) noexcept
+      : LeafCore(reactor), lock_(std::move(lock)) {
+    op_.code = code;
+  }
   PathAwait(const PathAwait&) = delete;
   ~PathAwait() {
     // A handle that arrived after its coroutine had been destroyed would otherwise stay open.
     const bool unheard = op_.state == OpState::done && op_.linked();
     if (abandon()) {
-      orphan(Pin(), Pin(), reactor_hook(reactor()));
+      orphan(Pin(), lock_ ? std::move(lock_).pin() : Pin(), reactor_hook(reactor()));
     } else if (unheard && op_.code == OpCode::open && op_.result >= 0) {
       FileCore::make(reactor(), op_.file, std::string());
     }
@@ -47,6 +51,7 @@ class [[nodiscard]] PathAwait : public LeafCore {
 
  private:
   OpT op_;
+  FileRef lock_;
 };
 
 /// Waits until no operation of the file is in flight.

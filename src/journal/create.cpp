@@ -24,9 +24,9 @@ Error manifest_lost(std::string_view dir, std::string_view why) noexcept {
 
 }  // namespace
 
-Task<> remove_if_possible(Reactor& reactor, std::string path) {
+Task<> remove_if_possible(LockedDir dir, std::string path) {
   try {
-    [[maybe_unused]] const Result<void> removed = co_await remove(reactor, std::move(path));
+    [[maybe_unused]] const Result<void> removed = co_await dir.remove(std::move(path));
   } catch (const std::bad_alloc&) {
     // Not possible either.
   }
@@ -89,7 +89,7 @@ Task<Result<void>> JournalOpener::name_manifest(DirectFile file) {
   const std::string temporary(file.path());
   DIORITE_CO_CHECK(co_await std::move(file).close());
   DIORITE_CO_CHECK(
-      co_await rename(reactor_, temporary, join_path(store_->dir, wal::kManifestName)));
+      co_await store_->names().rename(temporary, join_path(store_->dir, wal::kManifestName)));
   co_return co_await store_->sync_names();
 }
 
@@ -105,10 +105,11 @@ Task<Result<void>> JournalOpener::create() {
   }
   // What an interrupted creation has left carries another uuid.
   for (const std::string& name : listing_.temporaries) {
-    DIORITE_CO_CHECK(co_await remove(reactor_, join_path(store_->dir, name)));
+    DIORITE_CO_CHECK(co_await store_->names().remove(join_path(store_->dir, name)));
   }
   while (!listing_.segments.empty()) {
-    DIORITE_CO_CHECK(co_await remove(reactor_, store_->segment_path(listing_.segments.back())));
+    DIORITE_CO_CHECK(
+        co_await store_->names().remove(store_->segment_path(listing_.segments.back())));
     listing_.segments.pop_back();
   }
   DIORITE_CO_CHECK(co_await store_->sync_names());
@@ -120,9 +121,7 @@ Task<Result<void>> JournalOpener::create() {
   how.create = how.exclusive = true;
   std::string temporary = join_path(store_->dir, wal::kManifestName);
   temporary += wal::kTemporarySuffix;
-  DIORITE_CO_TRY(DirectFile file,
-                 co_await DirectFile::open_with(reactor_, std::move(temporary), how));
-  store_->hold_lock_for(file);
+  DIORITE_CO_TRY(DirectFile file, co_await store_->names().open(std::move(temporary), how));
   DIORITE_CO_TRY(store_->pad_unit, required_pad_unit(file, store_->options, 0));
   DIORITE_CO_CHECK(co_await make_first_segments());
   DIORITE_CO_CHECK(co_await name_manifest(std::move(file)));

@@ -108,12 +108,16 @@ Task<Result<AlignedBuf>> JournalOpener::read_slot(std::uint64_t offset) {
   co_return std::move(slot);
 }
 
+Task<Result<DirectFile>> JournalOpener::open_file(std::string path, OpenOptions how) {
+  if (store_->read_only) return DirectFile::open_with(reactor_, std::move(path), how);
+  return store_->names().open(std::move(path), how);
+}
+
 Task<Result<void>> JournalOpener::open_manifest() {
   const std::string path = join_path(store_->dir, wal::kManifestName);
   const OpenOptions how = open_options();
-  DIORITE_CO_TRY(store_->manifest_file_, co_await DirectFile::open_with(reactor_, path, how));
+  DIORITE_CO_TRY(store_->manifest_file_, co_await open_file(path, how));
   if (!store_->read_only) {
-    store_->hold_lock_for(store_->manifest_file_);
     DIORITE_CO_CHECK(co_await lock_file(store_->manifest_file_, lock_wait()));
     // R1: its last slot may be the unsynced write of a process that died, and is acted upon below.
     DIORITE_CO_CHECK(co_await settle(store_->manifest_file_));
@@ -174,7 +178,7 @@ Task<Result<void>> close_segment(SegmentRef segment) {
 Task<Result<void>> JournalOpener::survey_segment(SegmentWindow& window, SegmentFacts& facts) {
   const OpenOptions how = open_options();
   auto segment = std::make_shared<JournalSegment>();
-  DIORITE_CO_TRY(segment->file, co_await DirectFile::open_with(reactor_, facts.path, how));
+  DIORITE_CO_TRY(segment->file, co_await open_file(facts.path, how));
   if (!store_->read_only) {
     // Held for a moment: who gets it knows that no write of a dead owner is on its way any more.
     DIORITE_CO_CHECK(co_await lock_file(segment->file, lock_wait()));

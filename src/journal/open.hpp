@@ -25,6 +25,7 @@ class JournalOpener {
   OpenOptions open_options() const noexcept;
   Task<Result<void>> enter_directory();
   Task<Result<void>> settle(DirectFile& file);
+  Task<Result<DirectFile>> open_file(std::string path, OpenOptions how);
   Task<Result<void>> open_manifest();
   Task<Result<AlignedBuf>> read_slot(std::uint64_t offset);
   Result<void> adopt_manifest(const wal::ManifestChoice& choice);
@@ -74,7 +75,7 @@ class JournalOpener {
 };
 
 /// Removes a file that nobody needs any more. A failure only costs room.
-Task<> remove_if_possible(Reactor& reactor, std::string path);
+Task<> remove_if_possible(LockedDir dir, std::string path);
 /// Closes what no other reference uses, so that its lock is free when this returns.
 Task<Result<void>> close_segment(SegmentRef segment);
 

@@ -36,15 +36,14 @@ Task<> JournalOpener::remove_dead() {
   for (const std::uint64_t seq : listing_.segments) {
     if (seq > top || seq == store_->manifest_.head_seq) continue;
     if (std::find(needed.begin(), needed.end(), seq) != needed.end()) continue;
-    co_await remove_if_possible(reactor_, store_->segment_path(seq));
+    co_await remove_if_possible(store_->names(), store_->segment_path(seq));
   }
 }
 
 Task<Result<SegmentRef>> JournalOpener::open_to_write(std::size_t index) {
   const OpenOptions how = open_options();
   auto segment = std::make_shared<JournalSegment>();
-  DIORITE_CO_TRY(segment->file, co_await DirectFile::open_with(reactor_, all_[index].path, how));
-  store_->hold_lock_for(segment->file);
+  DIORITE_CO_TRY(segment->file, co_await store_->names().open(all_[index].path, how));
   if (!store_->lock_registered) {
     DIORITE_CO_CHECK(co_await lock_file(segment->file, lock_wait()));
   }
@@ -203,7 +202,7 @@ Task<Result<void>> JournalOpener::proceed() {
   DIORITE_CO_TRY(store_->pad_unit,
                  required_pad_unit(store_->manifest_file_, store_->options, store_->pad_unit));
   for (const std::string& name : listing_.temporaries) {
-    co_await remove_if_possible(reactor_, join_path(store_->dir, name));
+    co_await remove_if_possible(store_->names(), join_path(store_->dir, name));
   }
   co_await remove_dead();
 

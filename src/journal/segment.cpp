@@ -75,12 +75,11 @@ Task<Result<DirectFile>> JournalStore::create_temporary(std::string path) {
   how.direct = options.direct;
   how.write = how.create = how.exclusive = true;
   for (bool again = false;; again = true) {
-    Result<DirectFile> file = co_await DirectFile::open_with(reactor, path, how);
-    if (file) hold_lock_for(*file);
+    Result<DirectFile> file = co_await names().open(path, how);
     if (file || again || !(file.error() == std::errc::file_exists)) co_return std::move(file);
     // Left by an attempt that could not remove it. Never reused: what was in flight to it may still
     // land.
-    DIORITE_CO_CHECK(co_await remove(reactor, path));
+    DIORITE_CO_CHECK(co_await names().remove(path));
   }
 }
 
@@ -91,14 +90,13 @@ Task<Result<SegmentRef>> JournalStore::fill_and_name(wal::SegmentHeader header,
   // The name is taken by a fresh handle, so that errors tell the segment's path.
   const std::string path = segment_path(header.segment_seq);
   DIORITE_CO_CHECK(co_await std::move(file).close());
-  DIORITE_CO_CHECK(co_await rename(reactor, std::move(temporary), path));
+  DIORITE_CO_CHECK(co_await names().rename(std::move(temporary), path));
   DIORITE_CO_CHECK(co_await sync_names());
   OpenOptions how;
   how.direct = options.direct;
   how.write = true;
   auto segment = std::make_shared<JournalSegment>();
-  DIORITE_CO_TRY(segment->file, co_await DirectFile::open_with(reactor, path, how));
-  hold_lock_for(segment->file);
+  DIORITE_CO_TRY(segment->file, co_await names().open(path, how));
   if (!lock_registered) {
     DIORITE_CO_CHECK(co_await segment->file.try_lock());
   }
@@ -135,8 +133,8 @@ Task<Result<SegmentRef>> JournalStore::prepare_next() {
     // A segment that is not known to be named durably must not be there either. What cannot be
     // removed is empty and harmless: the next attempt replaces it, and an open takes it for a
     // spare.
-    co_await remove_if_possible(reactor, temporary);
-    co_await remove_if_possible(reactor, path);
+    co_await remove_if_possible(names(), temporary);
+    co_await remove_if_possible(names(), path);
     co_return std::move(segment);
   }
   next_seq_ = header.segment_seq + 1;

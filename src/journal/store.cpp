@@ -28,9 +28,9 @@ void JournalStore::remember(const SegmentRef& segment) {
   open_segments_.push_back(segment);
 }
 
-void JournalStore::hold_lock_for(const DirectFile& file) noexcept {
-  DIORITE_ASSERT(static_cast<bool>(lock_), "a file of an unlocked journal is opened for writing");
-  FileCore::of(file).keep_open(lock_.file());
+LockedDir JournalStore::names() noexcept {
+  DIORITE_ASSERT(static_cast<bool>(lock_), "the files of an unlocked journal are to be changed");
+  return LockedDir(lock_.file());
 }
 
 void JournalStore::expect_ranges(std::size_t more) {

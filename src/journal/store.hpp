@@ -14,6 +14,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "file/locked_dir.hpp"
 #include "journal/commit_header.hpp"
 #include "journal/format.hpp"
 #include "journal/manifest_slot.hpp"
@@ -102,9 +103,10 @@ class JournalStore {
   /// For readers: the segment, opened if it is not open.
   Task<Result<SegmentRef>> open_segment(std::uint64_t segment_seq);
   void remember(const SegmentRef& segment);
-  /// For every file that is written to: LOCK is held until the last operation on it has ended, also
-  /// one whose journal was destroyed first. What lands later would land in somebody else's journal.
-  void hold_lock_for(const DirectFile& file) noexcept;
+  /// Opens every file that is written to, names and removes them: LOCK is held until the last of
+  /// these operations has ended, also one whose journal was destroyed first. What lands later would
+  /// land in somebody else's journal. Requires: not read-only.
+  LockedDir names() noexcept;
   /// Makes room in `live` for `more` ranges, so that rotating to as many segments cannot throw.
   void expect_ranges(std::size_t more);
 

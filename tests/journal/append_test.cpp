@@ -683,6 +683,37 @@ TEST_CASE("nobody else opens a destroyed journal while a write of it is with the
   CHECK(rig.read().size() >= 1);
 }
 
+TEST_CASE("nobody else opens a destroyed journal while it creates, names or removes a segment",
+          "[append]") {
+  struct Step {
+    OpCode code;
+    std::string_view path;
+  };
+  constexpr std::array<Step, 3> kSteps{Step{OpCode::open, "*.seg.tmp"},
+                                       Step{OpCode::rename, "*.seg.tmp"},
+                                       Step{OpCode::remove, "*.seg"}};
+  const Step step = kSteps[GENERATE(0U, 1U, 2U)];
+  CAPTURE(to_string(step.code));
+  JournalOptions options = tight_options();
+  options.segment_bytes = 64_KiB;
+  options.lock_wait_ms = 0;
+  JournalRig rig(options);
+  rig.must_append("acknowledged");
+  // A segment whose name may not be durable is removed again.
+  if (step.code == OpCode::remove) rig.faults().fail(OpCode::sync_dir, 1, EIO);
+  const auto hold = rig.faults().hold(step.code, 1, step.path);
+  for (std::uint64_t i = 0; i < 40; ++i) rig.append(payload_of(i, 4000));
+  rig.pump([&] { return rig.faults().is_held(hold); });
+  rig.drop();
+  rig.settle(1);
+  REQUIRE(rig.faults().is_held(hold));
+  CHECK(rig.try_open() == Errc::locked);
+  rig.faults().release(hold);
+  rig.settle();
+  rig.open();
+  CHECK(rig.read().size() >= 1);
+}
+
 TEST_CASE("a read-only journal refuses to append", "[append]") {
   JournalRig rig;
   rig.must_append("one");
