@@ -116,7 +116,8 @@ bool FileOracle::overlap(std::uint64_t a, std::uint64_t b) const {
 }
 
 /// The beginning of one version and the end of another. Writes at the same time may each have been
-/// cut within the sector, and lie over each other in one part more for each of them.
+/// cut within the sector, and lie over each other in one part more for each of them. A read that
+/// was cut short goes on later, when more of them has landed: what it saw has any number of parts.
 bool FileOracle::fits_in_parts(const Versions& versions, std::span<const std::byte> bytes,
                                std::uint64_t before, bool durable) const {
   const std::vector<std::byte> zeros(bytes.size());
@@ -135,8 +136,9 @@ bool FileOracle::fits_in_parts(const Versions& versions, std::span<const std::by
     at_once = std::max(
         at_once, static_cast<std::size_t>(std::count_if(writes.begin(), writes.end(), meets)));
   }
+  const std::size_t parts = durable ? at_once + 1 : bytes.size();
   std::size_t reached = 0;
-  for (std::size_t part = 0; part <= at_once && reached < bytes.size(); ++part) {
+  for (std::size_t part = 0; part < parts && reached < bytes.size(); ++part) {
     std::size_t furthest = reached;
     for (const std::span<const std::byte> all : candidates) {
       const auto begin = bytes.begin() + static_cast<std::ptrdiff_t>(reached);
@@ -144,6 +146,7 @@ bool FileOracle::fits_in_parts(const Versions& versions, std::span<const std::by
           std::mismatch(begin, bytes.end(), all.begin() + static_cast<std::ptrdiff_t>(reached));
       furthest = std::max(furthest, static_cast<std::size_t>(same.first - bytes.begin()));
     }
+    if (furthest == reached) return false;
     reached = furthest;
   }
   return reached == bytes.size();

@@ -202,6 +202,22 @@ TEST_CASE("writes at the same time may both be cut in one sector") {
   CHECK(oracle.check_found(mixed).empty() == at_once);
 }
 
+TEST_CASE("a read that was cut short goes on in what has landed meanwhile") {
+  const FileOracleOptions options{.splits_sectors = true};
+  FileOracle oracle(options);
+  write(oracle, 0, {1}, true);
+  const std::uint64_t read = oracle.reading();
+  static_cast<void>(oracle.writing(0, sectors({2})));
+  // The read had come as far as byte 100, the write as far as byte 200.
+  std::vector<std::byte> mixed = sectors({1});
+  std::fill(mixed.begin() + 100, mixed.begin() + 200, std::byte{2});
+  CHECK(oracle.check_read(read, 0, mixed).empty());
+  mixed[150] = std::byte{3};
+  CHECK_FALSE(oracle.check_read(read, 0, mixed).empty());
+  mixed[150] = std::byte{2};
+  CHECK_FALSE(oracle.check_found(mixed).empty());
+}
+
 TEST_CASE("a hole that was found may show what stood there before, once it is given space") {
   const bool stale = GENERATE(false, true);
   const FileOracleOptions options{.stale_space = stale};
