@@ -246,6 +246,21 @@ bool FileOracle::is_hidden(std::span<const std::uint64_t> unreadable,
          unreadable.end();
 }
 
+/// Where the file ends within a block, or before it, nobody sees what a torn write has done to the
+/// rest: it shows when the file grows over it.
+std::set<std::uint64_t> FileOracle::damage_behind(std::uint64_t end) const {
+  std::set<std::uint64_t> blocks;
+  if (options_.block_bytes == 0) return blocks;
+  for (const std::uint64_t block : unreadable_) {
+    if (block + options_.block_bytes > end) blocks.insert(block);
+  }
+  for (const auto& [offset, versions] : sectors_) {
+    const std::uint64_t block = align_down(offset, std::uint64_t{options_.block_bytes});
+    if (block + options_.block_bytes > end && may_be_damaged(block)) blocks.insert(block);
+  }
+  return blocks;
+}
+
 std::string FileOracle::check_found(std::span<const std::byte> contents,
                                     std::span<const std::uint64_t> unreadable) {
   if (std::string wrong = check_unreadable(unreadable); !wrong.empty()) return wrong;
@@ -268,11 +283,12 @@ std::string FileOracle::check_found(std::span<const std::byte> contents,
     if (may_be_hole(versions, bytes)) found.bytes.clear();
     next[offset].push_back(std::move(found));
   }
+  unreadable_ = damage_behind(contents.size());
+  unreadable_.insert(unreadable.begin(), unreadable.end());
   sectors_ = std::move(next);
   writes_.clear();
   syncs_.clear();
   reads_.clear();
-  unreadable_ = {unreadable.begin(), unreadable.end()};
   return {};
 }
 

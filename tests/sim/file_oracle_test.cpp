@@ -178,6 +178,25 @@ TEST_CASE("damage reaches as far as the block of a torn write") {
   }
 }
 
+TEST_CASE("damage behind the end of a file shows when the file grows over it") {
+  const FileOracleOptions options{.block_bytes = 4096};
+  FileOracle oracle(options);
+  SECTION("of a block that was seen to be damaged") {
+    write(oracle, 512, {1});
+    REQUIRE(oracle.check_found(sectors({0, 0, 0, 0, 0, 0, 0, 0}), std::array{0UL}).empty());
+    write(oracle, 0, {2, 2}, true);
+    REQUIRE(oracle.check_found(sectors({2, 2})).empty());
+  }
+  SECTION("of one whose write was lost with the size of the file") {
+    write(oracle, 512, {1});
+    REQUIRE(oracle.check_found({}).empty());
+  }
+  write(oracle, 8192, {3}, true);
+  std::vector<std::byte> grown = sectors({2, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3});
+  CHECK(oracle.check_found(grown, std::array{0UL}).empty());
+  CHECK_FALSE(oracle.check_found(grown, std::array{4096UL}).empty());
+}
+
 TEST_CASE("space that was never written is zero, or what stood there before") {
   for (const bool stale : {false, true}) {
     const FileOracleOptions options{.stale_space = stale};

@@ -231,13 +231,14 @@ class FileOracle {
   void prune();
   bool is_hidden(std::span<const std::uint64_t> unreadable, std::uint64_t offset) const noexcept;
   std::string check_unreadable(std::span<const std::uint64_t> unreadable) const;
+  std::set<std::uint64_t> damage_behind(std::uint64_t end) const;
 
   FileOracleOptions options_;
   std::map<std::uint64_t, Versions> sectors_;  ///< by offset; oldest first
   std::map<std::uint64_t, Write> writes_;
   std::map<std::uint64_t, std::vector<std::uint64_t>> syncs_;
   std::set<std::uint64_t> reads_;       ///< that have not been checked yet
-  std::set<std::uint64_t> unreadable_;  ///< blocks, until they are written anew
+  std::set<std::uint64_t> unreadable_;  ///< blocks that may be, until they are written anew
   std::uint64_t clock_ = 0;
 };
 
