@@ -22,6 +22,11 @@ void run_p1(Bench& bench);
 void run_p2(Bench& bench);
 void run_p5(Bench& bench);
 void run_p6(Bench& bench);
+void run_p16(Bench& bench);
+void run_p18(Bench& bench);
+void run_p19(Bench& bench);
+void run_cached_reads(Bench& bench);  ///< a part of P19
+void run_p20(Bench& bench);
 
 /// A reactor on io_uring and on nothing else. Errors: throws Failure.
 std::unique_ptr<Reactor> make_reactor();

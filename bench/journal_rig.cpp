@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <utility>
 
 #include "cases.hpp"
 
@@ -27,6 +28,17 @@ Task<Result<void>> wait_for_spares(Journal& journal, std::uint64_t spares) {
 
 }  // namespace
 
+Task<Result<std::unique_ptr<Journal>>> open_fresh_journal(Reactor& reactor, std::string dir,
+                                                          std::uint64_t bytes) {
+  JournalOptions options;
+  options.segment_bytes = std::max(kSegmentMin, align_up(bytes + kSegmentUnit, kSegmentUnit));
+  options.spares = 1;
+  options.direct = Direct::required;
+  DIORITE_CO_TRY(auto journal, co_await Journal::open(reactor, std::move(dir), options));
+  DIORITE_CO_CHECK(co_await wait_for_spares(*journal, options.spares));
+  co_return std::move(journal);
+}
+
 JournalRig::~JournalRig() {
   // Only after a failure is there still one: it goes with its folder, so its errors matter no more.
   journal_.reset();
@@ -34,12 +46,8 @@ JournalRig::~JournalRig() {
 
 void JournalRig::renew(std::uint64_t bytes) {
   if (journal_ != nullptr) close();
-  JournalOptions options;
-  options.segment_bytes = std::max(kSegmentMin, align_up(bytes + kSegmentUnit, kSegmentUnit));
-  options.spares = 1;
-  options.direct = Direct::required;
-  journal_ = require(reactor_.block_on(Journal::open(reactor_, workspace_.file(kName), options)));
-  require(reactor_.block_on(wait_for_spares(*journal_, options.spares)));
+  journal_ =
+      require(reactor_.block_on(open_fresh_journal(reactor_, workspace_.file(kName), bytes)));
 }
 
 void JournalRig::close() {

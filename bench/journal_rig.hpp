@@ -5,13 +5,19 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "workspace.hpp"
 
 #include <diorite/journal.hpp>
 #include <diorite/reactor.hpp>
+#include <diorite/task.hpp>
 
 namespace diorite::bench {
+
+/// An empty journal whose first segment takes `bytes` of commits, and whose spare is ready.
+Task<Result<std::unique_ptr<Journal>>> open_fresh_journal(Reactor& reactor, std::string dir,
+                                                          std::uint64_t bytes);
 
 class JournalRig {
  public:

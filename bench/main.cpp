@@ -30,6 +30,11 @@ constexpr std::array kCases = {
     Case{"P2", "4 KiB random reads at depth 1, 4, 32, 128 against a raw ring and fio", run_p2},
     Case{"P5", "a lone durable append against pwritev2(RWF_DSYNC) of one block", run_p5},
     Case{"P6", "durable appends from 16, 64, 512, 4096 coroutines against the ideal loop", run_p6},
+    Case{"P16", "a timer among 100,000 and 1,000,000 against one among 1,000", run_p16},
+    Case{"P18", "making and awaiting a ready task against a plain call", run_p18},
+    Case{"P19", "durable appends and cached reads by blocking threads, against LevelDB and RocksDB",
+         run_p19},
+    Case{"P20", "durable appends by call_on from other reactors against local ones", run_p20},
 };
 
 // The largest case of the full run: files for the raw loop, and segments of the journal.

@@ -1,11 +1,18 @@
 #!/usr/bin/env bash
 # Builds the benchmark and runs it. Writes build/bench/report.md and build/bench/report.json.
 #
-#   scripts/bench.sh [--quick] [diorite_bench argument...]
+#   scripts/bench.sh [--peers] [--quick] [diorite_bench argument...]
+#
+# --peers, which comes first, installs LevelDB and RocksDB, which some cases compare with.
 set -euo pipefail
 root="$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)"
 
-"$root/scripts/setup.sh"
+if [ "${1:-}" = "--peers" ]; then
+  shift
+  "$root/scripts/setup.sh" peers
+else
+  "$root/scripts/setup.sh"
+fi
 cd -- "$root"
 cmake --preset release
 cmake --build --preset release --parallel "$(nproc)" --target diorite_bench

@@ -2,11 +2,12 @@
 # Installs what diorite's build needs and this machine lacks, through apt. Does nothing when
 # everything is there.
 #
-#   scripts/setup.sh [clang-14] [clang-19] [format] [powercut]
+#   scripts/setup.sh [clang-14] [clang-19] [format] [powercut] [valgrind] [peers]
 #
-# Without arguments: compiler, CMake, Ninja, liburing, fmt, Catch2. The arguments add the clang
-# compilers with their sanitizers, clang-format, and what the power-cut test needs: libfuse3 and the
-# programs of ext4, XFS and btrfs.
+# Without arguments: compiler, CMake, Ninja, liburing, fmt, Catch2, and Asio for an example and its
+# test. The arguments add the clang compilers with their sanitizers, clang-format, what the power-cut
+# test needs (libfuse3 and the programs of ext4, XFS and btrfs), valgrind for one test, and what the
+# benchmark compares with (LevelDB and RocksDB).
 set -euo pipefail
 
 readonly kCmakeMin="3.24"
@@ -49,6 +50,7 @@ missing_packages() {
   has_command pkg-config || echo pkg-config
   has_header liburing.h || echo liburing-dev
   has_header fmt/format.h || echo libfmt-dev
+  has_header asio.hpp || echo libasio-dev
   has_header catch2/catch.hpp || has_header catch2/catch_all.hpp || echo catch2
   local set
   for set in "$@"; do
@@ -64,6 +66,11 @@ missing_packages() {
         has_admin_command mkfs.ext4 || echo e2fsprogs
         has_admin_command mkfs.xfs || echo xfsprogs
         has_admin_command mkfs.btrfs || echo btrfs-progs
+        ;;
+      valgrind) has_command valgrind || echo valgrind ;;
+      peers)
+        has_header leveldb/db.h || echo libleveldb-dev
+        has_header rocksdb/db.h || echo librocksdb-dev
         ;;
     esac
   done
@@ -86,8 +93,8 @@ install_packages() {
 
 for argument in "$@"; do
   case "$argument" in
-    clang-14 | clang-19 | format | powercut) ;;
-    *) fail "unknown argument $argument (known: clang-14 clang-19 format powercut)" ;;
+    clang-14 | clang-19 | format | powercut | valgrind | peers) ;;
+    *) fail "unknown argument $argument (known: clang-14 clang-19 format powercut valgrind peers)" ;;
   esac
 done
 

@@ -69,6 +69,8 @@ enum class Prealloc : std::uint8_t {
   reserve,  ///< blocks are reserved, the size stays
 };
 
+class SharedFile;
+
 class DirectFile {
  public:
   /// Empty.
@@ -150,6 +152,10 @@ class DirectFile {
   /// thing.
   Result<void> register_with_driver() noexcept;
 
+  /// For reads by other reactors and threads; see shared_file.hpp. Until the last SharedFile of it
+  /// is gone, close() waits, and this file's reactor must live. Allocates: one record.
+  SharedFile share() const;
+
   explicit operator bool() const noexcept { return static_cast<bool>(core_); }
   DioAlign alignment() const noexcept;
   bool is_direct() const noexcept;
@@ -171,6 +177,7 @@ class DirectFile {
                                                OpenOptions options, detail::FileRef lock);
   friend class detail::FileCore;
   friend class detail::LockedDir;
+  friend class SharedFile;
   // Lazy tasks take the file's count by value, so that the DirectFile may move or die first.
   static Task<Result<void>> preallocate_core(detail::FileRef core, std::uint64_t bytes,
                                              Prealloc mode);

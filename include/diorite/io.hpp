@@ -8,15 +8,14 @@
 // Lifetime: an awaitable starts at co_await, may be moved before that and never after (asserted).
 // If its coroutine is destroyed while the operation is
 //   - waiting in user space: it is taken back and never reaches the file;
-//   - with the device, its buffer owned or pinned: the driver keeps the buffer until the
-//   completion,
-//     the destructor does not wait. A write may still reach the disk;
+//   - with the device, its buffer owned or pinned: the driver keeps the buffer until the operation
+//     ends, and the destructor does not wait. A write may still reach the disk;
 //   - with the device, its buffer borrowed (RawIoBuf, ConstIoBuf): the destructor waits for the
-//   device,
-//     and ReactorStats::blocking_reaps counts it.
+//     device, and ReactorStats::blocking_reaps counts it.
 // A write or sync that fails after its coroutine is gone poisons its file and is counted.
 // Cancel: a stop takes the operation back while it waits in user space; what the device has,
-// completes, and the operation's own result is the answer. The coroutine is always resumed.
+// completes, and the operation's own result is the answer. The coroutine is always resumed. An
+// exact transfer whose step was cut short then ends as stopped, with the bytes that were moved.
 //
 //   BufIoResult r = co_await file.read_at(std::move(page), 0);
 //   if (!r) log(r.error().text(), r.bytes());
@@ -102,6 +101,32 @@ class FileRef {
  private:
   static void release(FileCore* core) noexcept;
   FileCore* core_ = nullptr;
+};
+
+class SharedCore;
+
+/// A counted reference to a file that is read from several threads; copied on any of them.
+class SharedRef {
+ public:
+  SharedRef() noexcept = default;
+  /// Takes over one count.
+  explicit SharedRef(SharedCore* core) noexcept : core_(core) {}
+  SharedRef(const SharedRef& other) noexcept;
+  SharedRef(SharedRef&& other) noexcept : core_(std::exchange(other.core_, nullptr)) {}
+  SharedRef& operator=(SharedRef other) noexcept {
+    std::swap(core_, other.core_);
+    return *this;
+  }
+  ~SharedRef() {
+    if (core_ != nullptr) release(core_);
+  }
+  SharedCore* operator->() const noexcept { return core_; }
+  SharedCore& operator*() const noexcept { return *core_; }
+  explicit operator bool() const noexcept { return core_ != nullptr; }
+
+ private:
+  static void release(SharedCore* core) noexcept;
+  SharedCore* core_ = nullptr;
 };
 
 /// What every leaf awaitable does: start once, hear a stop, end once, die at any moment. The Op

@@ -7,8 +7,9 @@
 // the next next(), seek(), or the reader's end. It never yields a record that is not durable, and
 // ends at what was durable when next() was called.
 //
-//   DIORITE_CO_TRY(JournalReader reader, co_await JournalReader::open(*journal,
-//   journal->head_lsn())); for (;;) {
+//   const Lsn from = journal->head_lsn();
+//   DIORITE_CO_TRY(JournalReader reader, co_await JournalReader::open(*journal, from));
+//   for (;;) {
 //     Result<const Record*> record = co_await reader.next();
 //     if (!record) co_return record.error();
 //     if (*record == nullptr) break;

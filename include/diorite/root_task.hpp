@@ -24,7 +24,7 @@ struct SiblingNode : ListNode {};
 
 /// A started task: its frame, its surroundings, and who is told of its end. Queued itself, first to
 /// start the frame and, in a scope, once more to be freed when the frame is no longer on the stack.
-class RootTask : public ReadyCall, public SiblingNode {
+class RootTask : public ReadyCall, public SiblingNode, public TaskEnd {
  public:
   using Finished = void (*)(RootTask&) noexcept;
 
@@ -61,11 +61,11 @@ class RootTask : public ReadyCall, public SiblingNode {
   }
   void wake_waiter() noexcept;
   /// Queues the finished record once more, for `free` to delete it when its frame is off the stack.
-  void retire(Function free) noexcept;
+  void retire(ReadyCall::Function free) noexcept;
 
  private:
-  friend void root_finished(RootTask& root) noexcept;
   static void run(ReadyCall& call) noexcept;
+  static void ended(TaskEnd& end) noexcept;
 
   TaskContext context_;
   std::coroutine_handle<> frame_;

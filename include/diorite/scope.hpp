@@ -14,8 +14,7 @@
 //
 //   co_await with_scope([&](TaskScope& scope) -> Task<Result<void>> {
 //     for (Page& page : pages) scope.spawn(flush(file, page));
-//     co_return Result<void>();              // with_scope joins; the first failure stops the
-//     others
+//     co_return Result<void>();  // with_scope joins; the first failure stops the others
 //   });
 
 #pragma once
@@ -134,7 +133,7 @@ class TaskScope {
 
   /// Asks every child to stop. Their operations end as their headers say; join() waits for them.
   void request_stop(StopReason reason = StopReason::cancelled) noexcept;
-  StopToken token() noexcept { return StopToken(&stop_); }
+  StopToken token() noexcept { return StopToken(&stop_.state()); }
 
   bool empty() const noexcept { return children_.empty(); }
   std::size_t size() const noexcept { return count_; }
@@ -155,15 +154,8 @@ class TaskScope {
   void child_ended(detail::RootTask& root) noexcept;
   void fail(Error error) noexcept;
 
-  struct ParentLink : StopCallback {
-    explicit ParentLink(TaskScope& owner) noexcept;
-    TaskScope& scope;
-  };
-
   Reactor& reactor_;
-  StopState* parent_state_;
-  StopState stop_;
-  ParentLink parent_;
+  LinkedStop stop_;
   IntrusiveList<detail::SiblingNode> children_;
   std::size_t count_ = 0;
   ReadyNode* joiner_ = nullptr;  ///< until it is resumed

@@ -2,8 +2,9 @@
 //
 // Use them to end work whose result is no longer wanted: a scan whose client has gone, the siblings
 // of a task that failed. A stop is a request: an operation that is already with the device
-// completes, and its own result is what its coroutine gets. For another thread's wish to stop
-// something, post() a function that calls request_stop() to the reactor.
+// completes, and its own result is what its coroutine gets; an exact transfer that the device cuts
+// short begins no other step then. For another thread's wish to stop something, post() a function
+// that calls request_stop() to the reactor.
 //
 // Thread: the reactor's; std::stop_token would pay atomics and an allocation for threads that are
 // not there. Lifetime: a StopSource outlives every token and callback made from it, and does not
@@ -51,7 +52,7 @@ class StopState {
   StopReason reason_ = StopReason::none;
 };
 
-/// Two words copied freely; empty by default, and then never stopped.
+/// One pointer, copied freely; empty by default, and then never stopped.
 class StopToken {
  public:
   StopToken() noexcept = default;
@@ -98,6 +99,40 @@ inline bool StopState::request_stop(StopReason reason) noexcept {
   while (StopCallback* callback = callbacks_.pop_front()) callback->function_(*callback);
   return true;
 }
+
+/// A stop state of its own that is stopped with another one: what a scope, a deadline or a group
+/// puts between its own work and the work around it. Does not move.
+class LinkedStop {
+ public:
+  /// `parent` may be null: then only request_stop() stops it.
+  explicit LinkedStop(StopState* parent) noexcept : link_(*this), parent_(parent) {
+    if (parent == nullptr) return;
+    if (parent->stop_requested()) {
+      state_.request_stop(parent->reason());
+    } else {
+      link_.arm(*parent);
+    }
+  }
+  LinkedStop(const LinkedStop&) = delete;
+  LinkedStop& operator=(const LinkedStop&) = delete;
+
+  StopState& state() noexcept { return state_; }
+  bool request_stop(StopReason reason) noexcept { return state_.request_stop(reason); }
+
+ private:
+  struct Link : StopCallback {
+    explicit Link(LinkedStop& owner) noexcept : StopCallback(&pass_on), linked_stop(owner) {}
+    LinkedStop& linked_stop;
+  };
+  static void pass_on(StopCallback& callback) noexcept {
+    LinkedStop& self = static_cast<Link&>(callback).linked_stop;
+    self.state_.request_stop(self.parent_->reason());
+  }
+
+  StopState state_;
+  Link link_;
+  StopState* parent_;
+};
 
 class StopSource {
  public:

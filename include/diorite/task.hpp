@@ -69,15 +69,25 @@ namespace detail {
 void* frame_allocate(std::size_t bytes);
 void frame_release(void* frame, std::size_t bytes) noexcept;
 
-class RootTask;
-void root_finished(RootTask& root) noexcept;
+/// Told of the end of a task that nobody's co_await waits for: it was started, or is one of a
+/// group. The frame is still on the stack then, at its final suspension, and must not be destroyed
+/// yet.
+class TaskEnd {
+ public:
+  using Function = void (*)(TaskEnd&) noexcept;
+  explicit TaskEnd(Function function) noexcept : function_(function) {}
+  void tell() noexcept { function_(*this); }
+
+ private:
+  Function function_;
+};
 
 /// The part of every promise that awaitables see.
 class PromiseBase {
  public:
   TaskContext* context = nullptr;
   std::coroutine_handle<> continuation;  ///< set only once the awaiting frame has really suspended
-  RootTask* root = nullptr;              ///< set for tasks that were started, not awaited
+  TaskEnd* end = nullptr;                ///< set where there is no continuation
 
   static void* operator new(std::size_t bytes) { return frame_allocate(bytes); }
   static void operator delete(void* frame, std::size_t bytes) noexcept {
@@ -95,7 +105,7 @@ class PromiseBase {
         self.context->ready->set_running(self.continuation.address());
         return self.continuation;
       }
-      if (self.root != nullptr) root_finished(*self.root);
+      if (self.end != nullptr) self.end->tell();
       return std::noop_coroutine();
     }
     void await_resume() const noexcept {}
@@ -246,6 +256,29 @@ class [[nodiscard]] DIORITE_DETAIL_ELIDABLE Task {
 };
 
 namespace detail {
+
+/// What awaiting an A gives.
+template <class A>
+struct AwaitResult {
+  using type = decltype(std::declval<A&>().await_resume());
+};
+template <class A>
+  requires requires(A&& a) { std::move(a).operator co_await(); }
+struct AwaitResult<A> {
+  using type = decltype(std::declval<A>().operator co_await().await_resume());
+};
+template <class A>
+using AwaitResultT = typename AwaitResult<A>::type;
+
+/// A task that awaits a single operation, for what works on tasks only. Allocates: its frame.
+template <class T>
+Task<T> as_task(Task<T> task) noexcept {
+  return task;
+}
+template <class A>
+Task<AwaitResultT<A>> as_task(A awaitable) {
+  co_return co_await std::move(awaitable);
+}
 
 template <class T>
 Task<T> Promise<T>::get_return_object() noexcept {

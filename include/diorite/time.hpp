@@ -41,5 +41,15 @@ using WallTime = std::chrono::time_point<WallClock>;
 inline constexpr Instant kNever = Instant::max();
 /// Earlier than every instant a driver reports: do not wait.
 inline constexpr Instant kAtOnce = Instant::min();
+/// Longer than anything lasts.
+inline constexpr Duration kForever = Duration::max();
+
+/// `now + delay`, at most kNever, and not before `now`. The origin of a driver's clock is
+/// arbitrary, so both may lie anywhere in their range.
+constexpr Instant later(Instant now, Duration delay) noexcept {
+  if (delay <= Duration::zero()) return now;
+  if (now >= Instant() && delay > kNever - now) return kNever;
+  return now + delay;
+}
 
 }  // namespace diorite

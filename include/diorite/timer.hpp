@@ -1,7 +1,8 @@
-// sleep_for, sleep_until: waiting for a moment of the driver's clock.
+// sleep_for, sleep_until, with_deadline: what happens at a moment of the driver's clock.
 //
-// Use them for retries, lingering and periodic work inside coroutines. They are no substitute for
-// waiting for the event itself.
+// Sleep for retries, lingering and periodic work inside coroutines; it is no substitute for waiting
+// for the event itself. with_deadline is for work whose result is worth nothing later: it stops the
+// work when its time is up, and then waits for the work's own end.
 //
 // Thread: the reactor's. Lifetime: a dying coroutine takes its timer out.
 // Cancel: a stop ends the sleep at once with Errc::cancelled or Errc::deadline.
@@ -9,11 +10,14 @@
 // of timers grows, and when it cannot the sleep ends with std::errc::not_enough_memory.
 //
 //   Result<void> slept = co_await sleep_for(std::chrono::milliseconds(10));
+//   BufIoResult page = co_await with_deadline(file.read_at(std::move(buf), 0), now + 1s);
 
 #pragma once
 
 #include <coroutine>
 #include <cstddef>
+#include <cstdint>
+#include <utility>
 
 #include <diorite/driver/ready.hpp>
 #include <diorite/reactor.hpp>
@@ -38,6 +42,7 @@ class TimerNode : public ReadyNode {
   static constexpr std::size_t kNowhere = ~std::size_t{0};
   Instant due_{};
   std::size_t place_ = kNowhere;
+  std::uint64_t sequence_ = 0;  ///< when it was armed, in the order of all timers
 
  public:
   void set_due(Instant due) noexcept { due_ = due; }
@@ -83,5 +88,45 @@ class [[nodiscard]] SleepAwait {
 inline SleepAwait sleep_until(Instant due) noexcept { return SleepAwait(due); }
 /// From the moment of the co_await. A delay of 0 or less lets everything that is ready run first.
 inline SleepAwait sleep_for(Duration delay) noexcept { return SleepAwait(delay); }
+
+namespace detail {
+
+/// Stops what runs in its surroundings when its moment has come, or when the stop around it comes.
+class Deadline {
+ public:
+  Deadline(TaskContext& outer, Instant due);
+  Deadline(const Deadline&) = delete;
+  Deadline& operator=(const Deadline&) = delete;
+  ~Deadline();
+  TaskContext& context() noexcept { return context_; }
+
+ private:
+  struct Due : ReadyCall {
+    explicit Due(Deadline& owner) noexcept;
+    Deadline& deadline;
+  };
+
+  LinkedStop stop_;
+  TaskContext context_;
+  Due call_{*this};
+  TimerNode timer_;
+};
+
+}  // namespace detail
+
+/// Awaits a task or a single operation, and asks it to stop at `due`: an operation that the stop
+/// keeps from taking place says Errc::deadline. Returns what it returns, always after its own end;
+/// what the device has by then completes, and its own result stands. A moment that has passed
+/// starts nothing that can be stopped. Throws bad_alloc when the heap of timers cannot grow.
+/// Cancel: a stop of the awaiting coroutine reaches it as Errc::cancelled. Allocates: one pooled
+/// frame, and another for what is no task.
+template <class A>
+Task<detail::AwaitResultT<A>> with_deadline(A awaitable, Instant due) {
+  TaskContext& outer = co_await detail::ContextAwaiter();
+  detail::Deadline deadline(outer, due);
+  using T = detail::AwaitResultT<A>;
+  co_return co_await detail::TaskAwaiter<T>(detail::as_task(std::move(awaitable)),
+                                            &deadline.context());
+}
 
 }  // namespace diorite

@@ -29,14 +29,23 @@ struct FreeFrame {
   FreeFrame* next;
 };
 
+// Trivial, so that reaching it is one access through the thread's register: a thread_local with a
+// destructor is asked first, each time, whether it is registered.
 struct FramePool {
   std::array<FreeFrame*, kClassCount> free{};
   FramePoolStats stats;
-  bool closed = false;  // the thread is exiting: nothing is cached any more
+  /// Of what is cached. 0 until the thread's first frame is freed, and again while it exits.
+  std::size_t cached_bytes_max = 0;
+  bool closed = false;
+};
+constinit thread_local FramePool pool;
 
-  ~FramePool() {
-    closed = true;
-    for (FreeFrame*& head : free) {
+/// Empties the pool when its thread exits.
+struct PoolCloser {
+  ~PoolCloser() {
+    pool.closed = true;
+    pool.cached_bytes_max = 0;
+    for (FreeFrame*& head : pool.free) {
       while (head != nullptr) {
         FreeFrame* const frame = head;
         head = frame->next;
@@ -44,9 +53,9 @@ struct FramePool {
       }
     }
   }
+  void open() const noexcept { pool.cached_bytes_max = kCachedBytesMax; }
 };
-
-thread_local FramePool pool;
+thread_local PoolCloser closer;
 
 constexpr std::size_t class_of(std::size_t bytes) noexcept { return (bytes - 1) / kClassBytes; }
 
@@ -68,16 +77,17 @@ void* frame_allocate(std::size_t bytes) {
 
 void frame_release(void* memory, std::size_t bytes) noexcept {
   const std::size_t index = class_of(bytes);
+  if (DIORITE_POOL_FRAMES == 0 || index >= kClassCount) return ::operator delete(memory);
   FramePool& mine = pool;
-  if (DIORITE_POOL_FRAMES == 0 || index >= kClassCount || mine.closed ||
-      mine.stats.cached_bytes + (index + 1) * kClassBytes > kCachedBytesMax) {
-    ::operator delete(memory);
-    return;
+  const std::size_t size = (index + 1) * kClassBytes;
+  if (mine.stats.cached_bytes + size > mine.cached_bytes_max) [[unlikely]] {
+    if (mine.closed || mine.cached_bytes_max != 0) return ::operator delete(memory);
+    closer.open();
   }
   auto* const frame = static_cast<FreeFrame*>(memory);
   frame->next = mine.free[index];
   mine.free[index] = frame;
-  mine.stats.cached_bytes += (index + 1) * kClassBytes;
+  mine.stats.cached_bytes += size;
 }
 
 FramePoolStats frame_pool_stats() noexcept { return pool.stats; }

@@ -14,10 +14,25 @@ namespace {
 
 constexpr std::uint32_t kInFlightMax = 32768;
 constexpr std::uint32_t kPoolThreadsMax = 256;
+constexpr std::uint32_t kSqEntriesMax = 32768;
 
 Result<void> check_limit(std::uint32_t value, std::uint32_t max, std::string_view name) noexcept {
   if (value >= 1 && value <= max) return {};
   return with_context(Error(Errc::out_of_range, value, max), {"make_driver", name});
+}
+
+Result<void> check_options(const DriverOptions& options) noexcept {
+  if (auto ok = check_limit(options.in_flight_max, kInFlightMax, "in_flight_max"); !ok) return ok;
+  if (auto ok = check_limit(options.pool_threads, kPoolThreadsMax, "pool_threads"); !ok) return ok;
+  const UringOptions& uring = options.uring;
+  if (uring.sq_entries > kSqEntriesMax) {
+    return with_context(Error(Errc::out_of_range, uring.sq_entries, kSqEntriesMax),
+                        {"make_driver", "sq_entries"});
+  }
+  if (uring.sq_poll_cpu < -1) {
+    return with_context(Error(Errc::out_of_range), {"make_driver", "sq_poll_cpu"});
+  }
+  return {};
 }
 
 // Appends to `reasons` why there is no ring.
@@ -43,12 +58,7 @@ Error refused(const std::string& reasons) noexcept {
 }  // namespace
 
 Result<std::unique_ptr<Driver>> make_driver(DriverOptions options) {
-  if (auto ok = check_limit(options.in_flight_max, kInFlightMax, "in_flight_max"); !ok) {
-    return ok.error();
-  }
-  if (auto ok = check_limit(options.pool_threads, kPoolThreadsMax, "pool_threads"); !ok) {
-    return ok.error();
-  }
+  if (auto ok = check_options(options); !ok) return ok.error();
   std::string reasons;
   if (options.choice == DriverChoice::pool) {
     reasons = "pool: requested";

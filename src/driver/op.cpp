@@ -38,6 +38,8 @@ const char* to_string(OpCode code) noexcept {
       return "remove";
     case OpCode::sync_dir:
       return "sync_dir";
+    case OpCode::call:
+      return "call";
   }
   return "unknown";
 }

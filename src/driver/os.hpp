@@ -30,6 +30,8 @@ struct OsRequest {
   std::uint64_t length = 0;  ///< allocate, truncate
   std::byte* data = nullptr;
   std::uint32_t bytes = 0;
+  CallOp::Function function = nullptr;
+  void* context = nullptr;
   const char* path = nullptr;  ///< NUL-terminated, owned by whoever runs the request
   const char* path2 = nullptr;
   std::uint32_t open_flags = 0;

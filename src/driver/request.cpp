@@ -100,6 +100,10 @@ std::int32_t fill_request(OsRequest& request, const Op& op, PathBlocks& blocks,
   if (op.code == OpCode::allocate || op.code == OpCode::truncate) {
     request.length = static_cast<const InfoOp&>(op).length;
   }
+  if (op.code == OpCode::call) {
+    request.function = static_cast<const CallOp&>(op).function;
+    request.context = static_cast<const CallOp&>(op).context;
+  }
   if (has_path(op.code)) return fill_paths(request, static_cast<const PathOp&>(op), blocks, block);
   return 0;
 }

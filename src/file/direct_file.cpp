@@ -1,9 +1,8 @@
 #include <diorite/file.hpp>
 
-#include <limits>
-
 #include "file/file_core.hpp"
 #include "file/path_await.hpp"
+#include "file/transfer_check.hpp"
 
 #include <diorite/align.hpp>
 #include <diorite/assert.hpp>
@@ -12,55 +11,15 @@
 namespace diorite {
 namespace {
 
-constexpr std::uint64_t kFileBytesMax =
-    static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
-
 detail::FileCore& require(const detail::FileRef& core) noexcept {
   DIORITE_ASSERT(static_cast<bool>(core), "an empty DirectFile was used");
   return *core;
 }
 
-Error misaligned(const detail::FileCore& core, const char* operation, std::uint64_t offset,
-                 std::uint64_t bytes, std::uint64_t value, std::uint64_t multiple,
-                 std::string_view note) noexcept {
-  return with_context(
-      Error(Errc::misaligned, value, multiple),
-      {.operation = operation, .path = core.path, .offset = offset, .length = bytes, .note = note});
-}
-
-/// What is wrong with a transfer, before any system call.
 Error check_transfer(const detail::FileCore& core, const char* operation, OpCode code,
                      const std::byte* data, std::uint64_t bytes, std::uint64_t offset) noexcept {
-  if (bytes == 0) {
-    return with_context(Error(Errc::out_of_range),
-                        {.operation = operation,
-                         .path = core.path,
-                         .offset = offset,
-                         .length = 0,
-                         .note = "a transfer of zero bytes; was the buffer's length set?"});
-  }
-  if (offset > kFileBytesMax || bytes > kFileBytesMax - offset) {
-    return with_context(Error(Errc::out_of_range, offset, kFileBytesMax),
-                        {.operation = operation,
-                         .path = core.path,
-                         .offset = offset,
-                         .length = bytes,
-                         .note = "the transfer ends beyond 2^63 - 1"});
-  }
-  const std::uint64_t unit = code == OpCode::read ? core.align.read_offset : core.align.offset;
-  if (!is_aligned(offset, unit)) {
-    return misaligned(core, operation, offset, bytes, offset, unit,
-                      "the offset must be a multiple of the block; see alignment()");
-  }
-  if (!is_aligned(bytes, unit)) {
-    return misaligned(core, operation, offset, bytes, bytes, unit,
-                      "the length must be a multiple of the block; see alignment()");
-  }
-  if (!is_aligned(data, core.align.memory)) {
-    return misaligned(core, operation, offset, bytes, reinterpret_cast<std::uintptr_t>(data),
-                      core.align.memory, "the buffer's address; take it from AlignedBuf");
-  }
-  return {};
+  return detail::check_transfer({.path = core.path, .align = core.align}, operation, code, data,
+                                bytes, offset);
 }
 
 Error too_long(const detail::FileCore& core, const char* operation, std::uint64_t bytes) noexcept {
@@ -196,7 +155,7 @@ InfoAwait DirectFile::info() noexcept {
 VoidAwait DirectFile::truncate(std::uint64_t bytes) noexcept {
   detail::FileCore& core = require(core_);
   Error refusal;
-  if (bytes > kFileBytesMax) refusal = too_long(core, "truncate", bytes);
+  if (bytes > detail::kFileBytesMax) refusal = too_long(core, "truncate", bytes);
   return VoidAwait(core_, "truncate", refusal, OpCode::truncate, 0, bytes);
 }
 
@@ -207,7 +166,7 @@ Task<Result<void>> DirectFile::preallocate(std::uint64_t bytes, Prealloc mode) {
 
 Task<Result<void>> DirectFile::preallocate_core(detail::FileRef core, std::uint64_t bytes,
                                                 Prealloc mode) {
-  if (bytes > kFileBytesMax) co_return too_long(*core, "preallocate", bytes);
+  if (bytes > detail::kFileBytesMax) co_return too_long(*core, "preallocate", bytes);
   SizeAwait sizing(core, "preallocate", Error(), OpCode::info);
   Result<std::uint64_t> size = co_await std::move(sizing);
   if (!size) co_return size.error();
@@ -234,6 +193,11 @@ Task<Result<void>> DirectFile::try_lock_core(detail::FileRef core) {
 Result<void> DirectFile::register_with_driver() noexcept {
   detail::FileCore& core = require(core_);
   if (core.registered) return {};
+  if (core.shared_from()) {
+    return with_context(Error(Errc::unsupported), {.operation = "register_with_driver",
+                                                   .path = core.path,
+                                                   .note = "the file is another reactor's"});
+  }
   FileRegistrar* const registrar = detail::ReactorAccess::registrar(core.reactor);
   if (registrar == nullptr) {
     return with_context(Error(Errc::unsupported), {.operation = "register_with_driver",
@@ -259,6 +223,11 @@ Task<Result<void>> DirectFile::close_core(detail::FileRef core) {
   // A task of several operations, such as preallocate, starts the next when one has ended.
   while (core->in_flight > 0) co_await detail::IdleAwait(*core);
   core->closing = true;
+  if (core->shared_from()) {
+    // The handle is the file's that was shared.
+    core->let_go_of_shared();
+    co_return Result<void>();
+  }
   detail::CloseAwait closing(core);
   const Error error = co_await closing;
   if (error) co_return with_context(error, {.operation = "close", .path = core->path});

@@ -45,6 +45,7 @@ FileCore::~FileCore() {
 void FileCore::release() noexcept {
   DIORITE_ASSERT(refs_ > 0, "a file was released more often than it was held");
   if (--refs_ > 0) return;
+  if (shared_from_) let_go_of_shared();
   if (!handle) {
     delete this;
     return;
@@ -141,7 +142,9 @@ void FileCore::change_lost(OpCode code, const Error& error) noexcept {
   // An allocation that found no room has lost nothing, and a write that was given up was promised
   // to nobody.
   const bool given_up = code == OpCode::write && is_cancelled(error);
-  const bool loses_data = code == OpCode::write || syncs_file(code) || is_device(error);
+  // Reads lose nothing, whatever the device says.
+  const bool loses_data =
+      code == OpCode::write || syncs_file(code) || (changes_file(code) && is_device(error));
   if (error && loses_data && !given_up) {
     poison_with(with_context(error, {.operation = to_string(code),
                                      .path = path,
@@ -156,6 +159,10 @@ Error FileCore::refusal(OpCode code, ErrorContext about) const noexcept {
   if (closing) return with_context(Error(Errc::closed), about);
   if (changes_file(code) && !writable) {
     about.note = "the file was opened for reading only";
+    return with_context(Error(std::make_error_code(std::errc::bad_file_descriptor)), about);
+  }
+  if (shared_from_ && syncs_file(code)) {
+    about.note = "a shared file is synced by the reactor that opened it";
     return with_context(Error(std::make_error_code(std::errc::bad_file_descriptor)), about);
   }
   if (poison && (changes_file(code) || syncs_file(code))) return poisoned(about);
@@ -183,7 +190,10 @@ OrphanHook FileCore::orphan_hook(const Op& op) noexcept {
 void FileCore::orphan_ended(void* context, OpCode code, std::int64_t result) noexcept {
   auto& core = *static_cast<FileCore*>(context);
   ReactorAccess::orphan_ended(core.reactor, code, result);
-  core.change_lost(code, result < 0 ? Error::from_driver(result) : Error());
+  // A coroutine that dies asks for a cancel. A sync that was given up for it never began: nothing
+  // is lost, and nothing is durable.
+  const bool given_up = syncs_file(code) && result == -ECANCELED;
+  if (!given_up) core.change_lost(code, result < 0 ? Error::from_driver(result) : Error());
   core.op_is_over(code);
 }
 

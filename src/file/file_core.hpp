@@ -73,6 +73,17 @@ class FileCore {
   void keep_open(FileRef other) noexcept { kept_open_ = std::move(other); }
   const FileRef& kept_open() const noexcept { return kept_open_; }
 
+  /// This one reads from the handle of a file of another reactor, and closes nothing.
+  void read_from(SharedRef shared) noexcept { shared_from_ = std::move(shared); }
+  const SharedRef& shared_from() const noexcept { return shared_from_; }
+  void let_go_of_shared() noexcept {
+    handle_closed();
+    shared_from_ = SharedRef();
+  }
+  /// SharedFiles of this file exist: they count as an operation in flight.
+  void shares_begun() noexcept { ++in_flight; }
+  void shares_ended() noexcept { op_is_over(OpCode::nop); }
+
   /// Resumed through the ready queue when the last operation ends; see DirectFile::close.
   ReadyNode* idle_waiter = nullptr;
   /// close() took the handle: nothing is left to close when the last count goes.
@@ -95,6 +106,7 @@ class FileCore {
   };
 
   FileRef kept_open_;
+  SharedRef shared_from_;
   std::uint32_t refs_ = 1;
   std::uint32_t changes_in_flight_ = 0;
   std::uint64_t changed_ = 0;

@@ -62,7 +62,10 @@ void LeafCore::stopped(StopCallback& callback) noexcept {
     op.unlink();
   } else {
     if (!leaf.with_driver()) return;  // completed: its own result stands
-    if (!ReactorAccess::remove(*leaf.reactor_, op)) return;
+    if (!ReactorAccess::remove(*leaf.reactor_, op)) {
+      op.flags |= kOpLastStep;  // what the device has, completes; the rest is not begun
+      return;
+    }
   }
   op.result = -ECANCELED;
   op.state = OpState::done;
@@ -140,6 +143,9 @@ void FileLeaf::die_on_file(Op& op, Pin buffer, bool borrowed) noexcept {
       return;
     }
     reap();
+    // Nobody is left to send the rest: as for an orphan, it has failed.
+    const bool is_cut = op.result >= 0 && static_cast<std::uint32_t>(op.result) < op.bytes;
+    if (op.code == OpCode::write && is_cut) op.result = -EIO;
   } else if (not_begun || taken_back) {
     if (has_progress(op)) {
       file_->unheard_op_ended(op, Error());
@@ -151,8 +157,10 @@ void FileLeaf::die_on_file(Op& op, Pin buffer, bool borrowed) noexcept {
     return;
   }
   const Error error = op.result < 0 ? Error::from_driver(op.result) : Error();
+  // A write that was given up because its coroutine dies did not take place.
+  const bool given_up = op.code == OpCode::write && is_cancelled(error);
   // The driver counts those that it was left with.
-  if (error && writes_or_syncs(op.code)) {
+  if (error && writes_or_syncs(op.code) && !given_up) {
     ++ReactorAccess::stats(file_->reactor).orphan_errors;
   }
   file_->unheard_op_ended(op, error);

@@ -153,6 +153,8 @@ void JournalCore::fail_unplaced() noexcept {
 }
 
 Error JournalCore::open_commit(std::uint64_t bytes) noexcept {
+  // Also from outside a turn, by try_append: the commit is sealed at the end of the next one.
+  ReactorAccess::ready(reactor_).touch();
   DIORITE_ASSERT(open_ == nullptr, "two commits are open");
   Result<CommitBuffer*> buffer = take_buffer(wal::kCommitHeaderBytes + bytes);
   if (!buffer) return buffer.error();

@@ -14,6 +14,13 @@ constexpr std::uint32_t kRepeatsMax = 64;
 
 bool is_repeatable(std::int32_t result) noexcept { return result == -EINTR || result == -EAGAIN; }
 
+bool is_stopped(const TransferOp& op) noexcept { return (op.flags & kOpLastStep) != 0; }
+
+bool end_stopped(TransferOp& op) noexcept {
+  op.result = -ECANCELED;
+  return true;
+}
+
 }  // namespace
 
 bool transfer_step(TransferOp& op) noexcept {
@@ -21,6 +28,7 @@ bool transfer_step(TransferOp& op) noexcept {
   if (op.result < 0) {
     // Nothing was transferred by this step, so repeating it repeats nothing.
     if (is_repeatable(op.result) && op.repeats < kRepeatsMax) {
+      if (is_stopped(op)) return end_stopped(op);
       ++op.repeats;
       op.state = OpState::idle;
       return false;
@@ -36,6 +44,7 @@ bool transfer_step(TransferOp& op) noexcept {
   // A step that ends where the last one did has met the end of the file, or of what the system
   // takes. One that ends short of that has only been cut shorter: there was more a moment ago.
   if (op.done == op.total || reached == before) return true;
+  if (is_stopped(op)) return end_stopped(op);
   const bool progress = reached > before;
   if (!progress && ++op.repeats > kRepeatsMax) return true;
 

@@ -7,8 +7,8 @@
 namespace diorite::detail {
 
 /// Looks at a completed step of `op`. True when the transfer is over: `op.result` is then 0 or a
-/// negated errno value, and `op.done` the bytes transferred. False when `op` holds the next step,
-/// idle and ready to be submitted.
+/// negated errno value, -ECANCELED when a stop kept it from going on, and `op.done` the bytes
+/// transferred. False when `op` holds the next step, idle and ready to be submitted.
 bool transfer_step(TransferOp& op) noexcept;
 
 }  // namespace diorite::detail

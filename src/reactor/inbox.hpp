@@ -3,6 +3,8 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
+#include <thread>
 
 #include <diorite/assert.hpp>
 #include <diorite/reactor.hpp>
@@ -11,6 +13,25 @@ namespace diorite::detail {
 
 class Inbox {
  public:
+  /// Held by who sends something, or asks for the end, until it has woken the reactor: what it sent
+  /// may run meanwhile, and be what ends the reactor's life.
+  class Visit {
+   public:
+    explicit Visit(Inbox& inbox) noexcept : inbox_(inbox) {
+      inbox_.visitors_.fetch_add(1, std::memory_order_relaxed);
+    }
+    Visit(const Visit&) = delete;
+    Visit& operator=(const Visit&) = delete;
+    ~Visit() { inbox_.visitors_.fetch_sub(1, std::memory_order_release); }
+
+   private:
+    Inbox& inbox_;
+  };
+  /// For the end of the reactor: the last steps of whoever has sent it something.
+  void wait_for_visitors() const noexcept {
+    while (visitors_.load(std::memory_order_acquire) != 0) std::this_thread::yield();
+  }
+
   /// Any thread. True when the reactor sleeps and the caller must wake it.
   bool push(PostNode& node) noexcept {
     DIORITE_ASSERT(node.next == nullptr, "a node was posted again before it ran");
@@ -18,6 +39,16 @@ class Inbox {
     do {
       node.next = head != nullptr ? head : end();
     } while (!head_.compare_exchange_weak(head, &node, std::memory_order_seq_cst,
+                                          std::memory_order_relaxed));
+    return sleeping_.load(std::memory_order_seq_cst);
+  }
+
+  /// A list from its newest node to its oldest, as one.
+  bool push_list(PostNode& newest, PostNode& oldest) noexcept {
+    PostNode* head = head_.load(std::memory_order_relaxed);
+    do {
+      oldest.next = head != nullptr ? head : end();
+    } while (!head_.compare_exchange_weak(head, &newest, std::memory_order_seq_cst,
                                           std::memory_order_relaxed));
     return sleeping_.load(std::memory_order_seq_cst);
   }
@@ -53,6 +84,9 @@ class Inbox {
 
   std::atomic<PostNode*> head_{nullptr};
   std::atomic<bool> sleeping_{false};
+  std::atomic<std::uint32_t> visitors_{0};
+  static_assert(std::atomic<std::uint32_t>::is_always_lock_free,
+                "request_shutdown() is called from signal handlers");
 };
 
 }  // namespace diorite::detail

@@ -1,10 +1,13 @@
 #include <diorite/reactor.hpp>
 
 #include <algorithm>
+#include <type_traits>
+#include <utility>
 
 #include "coro/frame_pool.hpp"
 #include "reactor/exact.hpp"
 #include "reactor/inbox.hpp"
+#include "reactor/outbox.hpp"
 #include "reactor/timer_heap.hpp"
 
 #include <diorite/assert.hpp>
@@ -32,7 +35,13 @@ Result<std::unique_ptr<Reactor>> Reactor::create(std::unique_ptr<Driver> driver,
     return with_context(Error(Errc::out_of_range, 0, 1),
                         {.operation = "Reactor::create", .note = "resumes_per_turn_max is 0"});
   }
-  return std::unique_ptr<Reactor>(new Reactor(std::move(driver), options));
+  std::unique_ptr<Reactor> reactor(new Reactor(std::move(driver), options));
+  if (reactor->measuring_ != nullptr && !reactor->measuring_->works()) {
+    return with_context(
+        Error(Errc::unsupported),
+        {.operation = "Reactor::create", .note = "the driver does not measure latencies"});
+  }
+  return reactor;
 }
 
 Reactor::Reactor(std::unique_ptr<Driver> driver, ReactorOptions options)
@@ -41,7 +50,9 @@ Reactor::Reactor(std::unique_ptr<Driver> driver, ReactorOptions options)
       context_{&ready_, this, nullptr},
       timers_(std::make_unique<detail::TimerHeap>()),
       inbox_(std::make_unique<detail::Inbox>()),
-      thread_(&this_thread) {
+      thread_(&this_thread),
+      watches_resumes_(options.measure_latency || options.stall_after > Duration::zero()) {
+  if (options.measure_latency) measuring_ = std::make_unique<detail::Measuring>(*driver_);
   make_root_scope();
 }
 
@@ -52,37 +63,9 @@ void Reactor::make_root_scope() {
 
 bool Reactor::on_own_thread() const noexcept { return thread_ == &this_thread; }
 
-Reactor::~Reactor() {
-  DIORITE_ASSERT(!in_turn_, "a reactor was destroyed from inside its own turn");
-  DIORITE_DEBUG_ASSERT(on_own_thread(), "a reactor is destroyed on another thread");
-  // What was posted before this moment may still spawn; those tasks die unstarted with the others.
-  run_posts();
-  root_.reset();
-  DIORITE_ASSERT(tasks_ == 0, "a reactor was destroyed before a task that was started on it");
-  wait_for_ops();
-  DIORITE_ASSERT(turn_hooks_.empty(), "a reactor was destroyed before a turn hook");
-  DIORITE_ASSERT(files_ == 0, "a reactor was destroyed before its files");
-  DIORITE_ASSERT(timers_->empty(), "a reactor was destroyed before a task that sleeps on it");
-  // Posts of dying frames still run, so that their owners get their nodes back.
-  run_posts();
-}
-
 void Reactor::spawn(Task<> task) {
   DIORITE_ASSERT(root_ != nullptr, "a task was spawned on a reactor that is being destroyed");
   root_->spawn(std::move(task));
-}
-
-void Reactor::run() {
-  awaits_shutdown_ = true;
-  while (!shutdown_.load(std::memory_order_acquire)) turn(kNever);
-  awaits_shutdown_ = false;
-  root_->request_stop();
-  joins_root_ = true;
-  while (!root_->empty()) turn(kNever);
-  joins_root_ = false;
-  // A stop cannot be taken back, and the tasks of a later run() must not be born stopped.
-  make_root_scope();
-  shutdown_.store(false, std::memory_order_relaxed);
 }
 
 // A requested shutdown is work only for the loop that waits for it: block_on(), and run() while it
@@ -91,19 +74,61 @@ bool Reactor::has_work() const noexcept {
   return !ready_.empty() || !inbox_->empty() ||
          (awaits_shutdown_ && shutdown_.load(std::memory_order_acquire)) ||
          // The end that the loop waits for came in this very turn: nothing else may ever wake it.
-         (joins_root_ && root_->empty()) || (awaited_ != nullptr && awaited_->finished());
+         (joins_root_ && is_joined()) || (awaited_ != nullptr && awaited_->finished());
 }
 
 bool Reactor::turn(Instant until) {
   DIORITE_ASSERT(!in_turn_, "turn, run and block_on must not be called from inside a turn");
   DIORITE_DEBUG_ASSERT(on_own_thread(), "a reactor is run on another thread than its own");
-  in_turn_ = true;
-  ++stats_.turns;
+  DIORITE_DEBUG_ASSERT(!in_trace_, "a trace hook must not call the reactor");
+  begin_turn();
   run_posts();
   run_ready();
   poll(until);
+  return end_turn();
+}
+
+void Reactor::begin_turn() noexcept {
+  in_turn_ = true;
+  trace(TraceKind::turn_begin, static_cast<std::int64_t>(stats_.turns));
+  ++stats_.turns;
+  if (!is_hosted_) return;
+  ready_.set_bell(nullptr);
+  inbox_->end_sleep();
+}
+
+bool Reactor::end_turn() noexcept {
   in_turn_ = false;
-  return has_work();
+  // A pin that is released inside poll() may end a call, too.
+  if (!outboxes_.empty()) send_outboxes();
+  trace(TraceKind::turn_end, static_cast<std::int64_t>(stats_.in_flight));
+  // The host sleeps for us, so other threads must wake it as they would wake poll().
+  if (is_hosted_) inbox_->begin_sleep();
+  if (has_work() || (is_hosted_ && polls_again_)) return true;
+  if (is_hosted_) ready_.set_bell(&host_bell_);
+  return false;
+}
+
+Reactor::HostBell::HostBell(Reactor& owner) noexcept
+    : Bell{[](Bell& bell) noexcept { static_cast<HostBell&>(bell).reactor.driver_->wake(); }},
+      reactor(owner) {}
+
+NativeHandle Reactor::pollable() noexcept {
+  DIORITE_DEBUG_ASSERT(on_own_thread(), "a reactor is used on another thread than its own");
+  const NativeHandle handle = driver_->pollable();
+  if (std::exchange(is_hosted_, true)) return handle;
+  // A driver that changes over may hear of ends: no operation may have ended unknown to the
+  // reactor, or its coroutine could die and take the count with it.
+  OpList done;
+  driver_->poll(done, kAtOnce);
+  dispatch(done);
+  driver_->wake();
+  return handle;
+}
+
+// What polls or turns between the host's turns hears what was meant for the host.
+void Reactor::tell_host() noexcept {
+  if (is_hosted_ && !in_turn_) driver_->wake();
 }
 
 void Reactor::run_posts() noexcept {
@@ -112,7 +137,11 @@ void Reactor::run_posts() noexcept {
     PostNode* const next = node->next;
     node->next = nullptr;
     ++stats_.posts;
-    node->function(*node);
+    if (watches_resumes_ || options_.trace.function != nullptr) [[unlikely]] {
+      run_post_watched(*node);
+    } else {
+      node->function(*node);
+    }
     node = next;
   }
 }
@@ -122,12 +151,40 @@ void Reactor::run_ready() {
   // A hook that gathers the turn's work into one operation wakes the coroutine that starts it: that
   // must happen before the driver sleeps, so both go on until nothing is ready.
   do {
+    if (watches_resumes_) resumed_at_ = now();
     for (; left > 0 && !ready_.empty(); --left) {
       ++stats_.resumes;
-      ready_.run_one();
+      if (watches_resumes_) [[unlikely]] {
+        run_watched();
+      } else {
+        ready_.run_one();
+      }
     }
     run_hooks();
   } while (left > 0 && !ready_.empty());
+  if (!outboxes_.empty()) send_outboxes();
+}
+
+void Reactor::send(Reactor& target, PostNode& node) noexcept {
+  // Between turns nobody would send the list.
+  if (!in_turn_) return target.post(node);
+  for (detail::Outbox& outbox : outboxes_) {
+    if (outbox.target == &target) return outbox.add(node);
+  }
+  try {
+    outboxes_.push_back({&target, nullptr, nullptr});
+    outboxes_.back().add(node);
+  } catch (const std::bad_alloc&) {
+    target.post(node);
+  }
+}
+
+void Reactor::send_outboxes() noexcept {
+  for (detail::Outbox& outbox : outboxes_) {
+    if (outbox.empty()) continue;
+    const detail::Inbox::Visit visit(*outbox.target->inbox_);
+    if (outbox.send_to(*outbox.target->inbox_)) outbox.target->driver_->wake();
+  }
 }
 
 void Reactor::run_hooks() noexcept {
@@ -150,51 +207,58 @@ void Reactor::poll(Instant until) noexcept {
   } else {
     until = kAtOnce;
   }
+  const std::uint64_t completed = stats_.completed;
   driver_->poll(done, until);
   inbox_->end_sleep();
+  if (options_.trace.function != nullptr) tell_fallbacks();
   dispatch(done);
+  // What was started by an end, the next step of a transfer or the close of a file, has not reached
+  // the system yet, and what ended made room for others: no handle becomes readable by that.
+  polls_again_ = stats_.completed != completed;
   if (timers_->empty()) return;
   const Instant present = now();
-  while (!timers_->empty() && timers_->next_due() <= present) ready_.push(timers_->pop());
+  while (!timers_->empty() && timers_->next_due() <= present) {
+    if (options_.trace.function != nullptr) trace(TraceKind::timer, lateness(present).count());
+    ready_.push(timers_->pop());
+  }
+}
+
+/// How late the first timer is. It may have been set for the beginning of time.
+Duration Reactor::lateness(Instant present) const noexcept {
+  const Instant due = timers_->next_due();
+  return due < Instant() && present > kNever + due.time_since_epoch() ? kForever : present - due;
 }
 
 void Reactor::dispatch(OpList& done) noexcept {
-  while (Op* op = done.pop_front()) {
-    DIORITE_ASSERT(stats_.in_flight > 0, "a completion that nobody waits for");
-    --stats_.in_flight;
-    ++stats_.completed;
-    if ((op->flags & kOpExact) != 0 &&
-        !detail::transfer_step(static_cast<detail::TransferOp&>(*op))) {
-      ++stats_.resubmits;
-      detail::ReactorAccess::submit(*this, *op);
-      continue;
+  const auto dispatch_all = [this, &done](auto is_seen) {
+    const std::uint32_t stamp =
+        is_seen && measuring_ != nullptr ? detail::Measuring::stamp(now()) : 0;
+    while (Op* op = done.pop_front()) {
+      DIORITE_ASSERT(stats_.in_flight > 0, "a completion that nobody waits for");
+      --stats_.in_flight;
+      count_end(op->code, op->result);
+      if (op->result >= 0 && static_cast<std::uint32_t>(op->result) < op->bytes) ++stats_.short_ops;
+      if (is_seen) trace(TraceKind::complete, *op, op->result);
+      if ((op->flags & kOpExact) != 0 &&
+          !detail::transfer_step(static_cast<detail::TransferOp&>(*op))) {
+        ++stats_.resubmits;
+        detail::ReactorAccess::submit(*this, *op, TraceKind::resubmit);
+        continue;
+      }
+      if (is_seen && measuring_ != nullptr) {
+        op->slot = stamp;
+        op->mark();
+      }
+      ready_.push(*op);
     }
-    ready_.push(*op);
+  };
+  if (done.empty()) return;
+  // Who looks at nothing pays for it once in a turn, and not for each operation.
+  if (measuring_ != nullptr || options_.trace.function != nullptr) {
+    dispatch_all(std::true_type());
+  } else {
+    dispatch_all(std::false_type());
   }
-}
-
-void Reactor::wait_for_ops() noexcept {
-  for (;;) {
-    // Only the library's own calls may be left here: closing files, freeing records.
-    while (!ready_.empty()) {
-      DIORITE_ASSERT(ready_.next_is_call(), "a reactor was destroyed before a task that it runs");
-      ready_.run_one();
-    }
-    if (stats_.in_flight == 0) return;
-    OpList done;
-    driver_->poll(done, kNever);
-    dispatch(done);
-  }
-}
-
-std::size_t Reactor::drain(Instant until) {
-  DIORITE_ASSERT(!in_turn_, "drain must not be called from inside a turn");
-  while (stats_.in_flight > 0 && now() < until) {
-    OpList done;
-    driver_->poll(done, until);
-    dispatch(done);
-  }
-  return static_cast<std::size_t>(stats_.in_flight);
 }
 
 Instant Reactor::next_deadline() const noexcept {
@@ -202,12 +266,8 @@ Instant Reactor::next_deadline() const noexcept {
 }
 
 void Reactor::post(PostNode& node) noexcept {
+  const detail::Inbox::Visit visit(*inbox_);
   if (inbox_->push(node)) driver_->wake();
-}
-
-void Reactor::request_shutdown() noexcept {
-  shutdown_.store(true, std::memory_order_release);
-  driver_->wake();
 }
 
 ReactorStats Reactor::stats() const noexcept {
@@ -226,6 +286,7 @@ void run_until_finished(Reactor& reactor, RootTask& root) {
   ReactorAccess::set_awaited(reactor, &root);
   while (!root.finished()) reactor.turn(kNever);
   ReactorAccess::set_awaited(reactor, nullptr);
+  ReactorAccess::tell_host(reactor);
 }
 
 }  // namespace detail

@@ -9,12 +9,13 @@ namespace detail {
 RootTask::RootTask(Reactor& reactor, StopState* stop, std::coroutine_handle<> frame,
                    PromiseBase& promise, Finished on_finished, void* owner) noexcept
     : ReadyCall(&RootTask::run),
+      TaskEnd(&RootTask::ended),
       context_{&ReactorAccess::ready(reactor), &reactor, stop},
       frame_(frame),
       on_finished_(on_finished),
       owner_(owner) {
   promise.context = &context_;
-  promise.root = this;
+  promise.end = this;
   ReactorAccess::task_started(reactor);
 }
 
@@ -34,7 +35,7 @@ void RootTask::wake_waiter() noexcept {
   if (waiter_ != nullptr) context_.ready->push(*waiter_);
 }
 
-void RootTask::retire(Function free) noexcept {
+void RootTask::retire(ReadyCall::Function free) noexcept {
   DIORITE_ASSERT(finished_, "retiring a task that has not finished");
   set_function(free);
   queue();
@@ -44,13 +45,12 @@ void RootTask::run(ReadyCall& call) noexcept {
   auto& root = static_cast<RootTask&>(call);
   DIORITE_ASSERT(!root.started_, "a task was started twice");
   root.started_ = true;
-  ReadyQueue& ready = *root.context_.ready;
-  ready.set_running(root.frame_.address());
+  root.context_.ready->set_running(root.frame_.address());
   root.frame_.resume();
-  ready.set_running(nullptr);
 }
 
-void root_finished(RootTask& root) noexcept {
+void RootTask::ended(TaskEnd& end) noexcept {
+  auto& root = static_cast<RootTask&>(end);
   root.finished_ = true;
   root.on_finished_(root);
 }

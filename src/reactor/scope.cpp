@@ -3,21 +3,9 @@
 #include <diorite/assert.hpp>
 
 namespace diorite {
-TaskScope::ParentLink::ParentLink(TaskScope& owner) noexcept
-    : StopCallback([](StopCallback& callback) noexcept {
-        TaskScope& stopped = static_cast<ParentLink&>(callback).scope;
-        stopped.request_stop(StopToken(stopped.parent_state_).reason());
-      }),
-      scope(owner) {}
 
 TaskScope::TaskScope(Reactor& reactor, StopToken parent) noexcept
-    : reactor_(reactor), parent_state_(parent.state()), parent_(*this) {
-  if (parent.stop_requested()) {
-    request_stop(parent.reason());
-  } else if (parent.stop_possible()) {
-    parent_.arm(*parent.state());
-  }
-}
+    : reactor_(reactor), stop_(parent.state()) {}
 
 TaskScope::~TaskScope() {
   DIORITE_ASSERT(joiner_ == nullptr, "a scope was destroyed while somebody joins it");
@@ -30,7 +18,7 @@ TaskScope::~TaskScope() {
 
 template <class T>
 void TaskScope::adopt(Task<T>& task, detail::RootTask::Finished finished) {
-  detail::RootTask* root = detail::make_root(reactor_, task, &stop_, finished, this);
+  detail::RootTask* root = detail::make_root(reactor_, task, &stop_.state(), finished, this);
   // A joiner that is on its way to be resumed goes on waiting.
   if (joiner_ != nullptr && joiner_->linked()) joiner_->unlink();
   children_.push_back(*root);

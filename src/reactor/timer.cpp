@@ -1,18 +1,10 @@
 #include <diorite/timer.hpp>
 
+#include <new>
+
 #include <diorite/assert.hpp>
 
 namespace diorite {
-namespace {
-
-// The origin of a driver's clock is arbitrary, so both may lie anywhere in their range.
-Instant later(Instant now, Duration delay) noexcept {
-  if (delay <= Duration::zero()) return now;
-  if (now >= Instant() && delay > kNever - now) return kNever;
-  return now + delay;
-}
-
-}  // namespace
 
 SleepAwait::SleepAwait(SleepAwait&& other) noexcept
     : due_(other.due_), delay_(other.delay_), relative_(other.relative_) {
@@ -61,4 +53,33 @@ Result<void> SleepAwait::await_resume() noexcept {
   return {};
 }
 
+namespace detail {
+
+Deadline::Due::Due(Deadline& owner) noexcept
+    : ReadyCall([](ReadyCall& call) noexcept {
+        static_cast<Due&>(call).deadline.stop_.request_stop(StopReason::deadline);
+      }),
+      deadline(owner) {}
+
+Deadline::Deadline(TaskContext& outer, Instant due)
+    : stop_(outer.stop), context_{outer.ready, outer.reactor, &stop_.state()} {
+  if (due <= outer.reactor->now()) {
+    stop_.request_stop(StopReason::deadline);
+    return;
+  }
+  if (due == kNever) return;
+  timer_.set_due(due);
+  timer_.set_call(call_);
+  if (!ReactorAccess::add_timer(*outer.reactor, timer_)) throw std::bad_alloc();
+}
+
+Deadline::~Deadline() {
+  if (timer_.armed()) {
+    ReactorAccess::remove_timer(*context_.reactor, timer_);
+  } else if (timer_.linked()) {
+    timer_.unlink();
+  }
+}
+
+}  // namespace detail
 }  // namespace diorite

@@ -35,6 +35,14 @@ SimDriver::~SimDriver() {
   kernel_.end_process(process_);
 }
 
+DriverCounters SimDriver::counters() const noexcept {
+  DriverCounters counters = counters_;
+  counters.cancels_sent = slots_.cancels().sent;
+  counters.cancels_won = slots_.cancels().won;
+  counters.cancels_late = slots_.cancels().late;
+  return counters;
+}
+
 WallTime SimDriver::wall_now() const noexcept {
   return WallTime(kWallOfBirth + kernel_.now().time_since_epoch());
 }
@@ -42,6 +50,7 @@ WallTime SimDriver::wall_now() const noexcept {
 void SimDriver::submit(Op& op) noexcept {
   DIORITE_ASSERT(op.state == OpState::idle || op.state == OpState::done,
                  "an op was submitted while the driver owns it");
+  slots_.submitted(op);
   ++counters_.submitted;
   if (!slots_.full() && backlog_.empty()) {
     start(op);
@@ -77,7 +86,11 @@ Removal SimDriver::remove(Op& op) noexcept {
   }
   Slots::Slot& slot = slots_.of(op);
   // What died with its process has been taken over by the kernel, and comes back as an error.
-  if (process_.dead || !kernel_.withdraw(*slot.extra.flight)) return Removal::in_flight;
+  if (process_.dead) return Removal::in_flight;
+  if (!kernel_.withdraw(*slot.extra.flight)) {
+    slots_.cancel_sent(slot);
+    return Removal::in_flight;
+  }
   slots_.release(slot);
   promote();
   return Removal::removed;

@@ -24,13 +24,17 @@ class SimDriver final : public Driver, private FileRegistrar {
   bool is_dead() const noexcept { return process_.dead; }
 
   const DriverCaps& caps() const noexcept override { return caps_; }
-  DriverCounters counters() const noexcept override { return counters_; }
+  DriverCounters counters() const noexcept override;
   void submit(Op& op) noexcept override;
   Removal remove(Op& op) noexcept override;
   void orphan(Op& op, Pin buffer, Pin file, OrphanHook hook) noexcept override;
   void run_here(Op& op) noexcept override;
   void poll(OpList& done, Instant until) noexcept override;
   void wake() noexcept override { woken_.store(true, std::memory_order_release); }
+  bool measure(OpMeter* meter) noexcept override {
+    slots_.set_meter(meter);
+    return true;
+  }
   Instant now() const noexcept override { return kernel_.now(); }
   WallTime wall_now() const noexcept override;
   std::uint64_t entropy() noexcept override { return kernel_.choices().entropy(); }

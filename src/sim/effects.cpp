@@ -113,6 +113,10 @@ std::int32_t Kernel::take_effect(Flight& flight) {
       return volume().rename(flight.path, flight.path2);
     case OpCode::remove:
       return volume().remove(flight.path, (flight.flags & kOpDirectory) != 0);
+    case OpCode::call:
+      // On this thread, at the moment that the choices picked.
+      flight.function(flight.context);
+      return 0;
   }
   return -EINVAL;
 }

@@ -24,6 +24,7 @@ bool ends_with_process(OpCode code) noexcept {
     case OpCode::try_lock:
     case OpCode::drop_cache:
     case OpCode::list_dir:
+    case OpCode::call:
       return true;
     default:
       return false;

@@ -8,7 +8,7 @@
 namespace diorite::sim {
 namespace {
 
-bool has_path(OpCode code) noexcept { return code >= OpCode::open; }
+bool has_path(OpCode code) noexcept { return code >= OpCode::open && code <= OpCode::sync_dir; }
 
 bool has_info(OpCode code) noexcept {
   return code == OpCode::allocate || code == OpCode::truncate || code == OpCode::info;
@@ -42,6 +42,7 @@ DriverCounters FaultDriver::counters() const noexcept {
 }
 
 Op& FaultDriver::Proxy::op() noexcept {
+  if (call.code == OpCode::call) return call;
   return list.code == OpCode::nop && info.code != OpCode::nop ? static_cast<Op&>(info) : list;
 }
 
@@ -53,7 +54,9 @@ std::unique_ptr<FaultDriver::Proxy> FaultDriver::make_proxy(Op& op, const Rule& 
   proxy->rule = rule.id;
   proxy->user_bytes = op.bytes;
   proxy->result = rule.result;
-  Op& copy = has_info(op.code) ? static_cast<Op&>(proxy->info) : proxy->list;
+  Op& copy = op.code == OpCode::call ? static_cast<Op&>(proxy->call)
+             : has_info(op.code)     ? static_cast<Op&>(proxy->info)
+                                     : proxy->list;
   copy.file = op.file;
   copy.offset = op.offset;
   copy.data = op.data;
@@ -62,6 +65,10 @@ std::unique_ptr<FaultDriver::Proxy> FaultDriver::make_proxy(Op& op, const Rule& 
   copy.flags = op.flags;
   copy.align_log2 = op.align_log2;
   if (has_info(op.code)) proxy->info.length = static_cast<const InfoOp&>(op).length;
+  if (op.code == OpCode::call) {
+    proxy->call.function = static_cast<const CallOp&>(op).function;
+    proxy->call.context = static_cast<const CallOp&>(op).context;
+  }
   if (has_path(op.code)) {
     const auto& from = static_cast<const PathOp&>(op);
     proxy->path = from.path;

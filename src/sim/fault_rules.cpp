@@ -10,7 +10,7 @@
 namespace diorite::sim {
 namespace {
 
-bool has_path(OpCode code) noexcept { return code >= OpCode::open; }
+bool has_path(OpCode code) noexcept { return code >= OpCode::open && code <= OpCode::sync_dir; }
 
 bool has_length(OpCode code) noexcept {
   return code == OpCode::allocate || code == OpCode::truncate;

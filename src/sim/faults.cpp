@@ -20,6 +20,7 @@ constexpr std::array kOtherErrors = {EIO};
 std::span<const int> all_errors_of(OpCode code, std::uint32_t open_flags) noexcept {
   switch (code) {
     case OpCode::nop:
+    case OpCode::call:
       return {};
     case OpCode::read:
       return kReadErrors;

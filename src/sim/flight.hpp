@@ -36,6 +36,8 @@ struct Flight : ListNode {
   std::uint64_t offset = 0;
   std::uint64_t length = 0;
   std::byte* data = nullptr;
+  CallOp::Function function = nullptr;
+  void* context = nullptr;
   OpenFile* file = nullptr;  ///< referred to while in flight
   NodeId node = kNoNode;     ///< sync_dir: held
   WriteId write = 0;         ///< 0 = none

@@ -33,6 +33,7 @@ Area area_of(OpCode code) noexcept {
     case OpCode::try_lock:
     case OpCode::drop_cache:
     case OpCode::open:
+    case OpCode::call:
       return Area::files;
     case OpCode::make_dir:
     case OpCode::list_dir:

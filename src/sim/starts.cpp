@@ -17,7 +17,7 @@ bool fits_offset(std::uint64_t value) noexcept {
 
 bool has_nul(std::string_view path) noexcept { return path.find('\0') != std::string_view::npos; }
 
-bool has_path(OpCode code) noexcept { return code >= OpCode::open; }
+bool has_path(OpCode code) noexcept { return code >= OpCode::open && code <= OpCode::sync_dir; }
 
 bool has_file(OpCode code) noexcept { return code > OpCode::nop && code < OpCode::open; }
 
@@ -34,6 +34,10 @@ void Kernel::copy_arguments(Flight& flight, const Op& op) {
   flight.open_flags = 0;
   if (op.code == OpCode::allocate || op.code == OpCode::truncate) {
     flight.length = static_cast<const InfoOp&>(op).length;
+  }
+  if (op.code == OpCode::call) {
+    flight.function = static_cast<const CallOp&>(op).function;
+    flight.context = static_cast<const CallOp&>(op).context;
   }
   if (!has_path(op.code)) return;
   const auto& path_op = static_cast<const PathOp&>(op);

@@ -1,4 +1,5 @@
-// The rules D1 to D10 of driver.hpp, on every driver. Raw ops, no reactor.
+// The rules D1 to D10 of driver.hpp, on every driver. Raw ops, no reactor. D11 stands in
+// conformance_host_test.cpp.
 
 #include <signal.h>
 

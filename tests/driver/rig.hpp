@@ -3,7 +3,6 @@
 
 #pragma once
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -20,7 +19,9 @@
 #include <diorite/driver/driver.hpp>
 
 #include "support/catch.hpp"
+#include "support/descriptors.hpp"
 #include "support/fault_driver.hpp"
+#include "support/kernel_ring.hpp"
 #include "support/temp_dir.hpp"
 
 namespace diorite::test {
@@ -30,6 +31,7 @@ struct Candidate {
   DriverChoice choice;
   bool is_inline;
   bool faulty;
+  UringOptions uring = {};
 };
 
 inline bool ring_is_wanted() {
@@ -37,7 +39,32 @@ inline bool ring_is_wanted() {
   return choice == nullptr || std::string_view(choice) != "pool";
 }
 
-/// Every driver that works here. The ring is among them when the kernel gives one.
+/// Options that ask for such a ring.
+inline DriverOptions ring_options(RingKind kind) {
+  DriverOptions options;
+  options.choice = DriverChoice::uring;
+  options.uring.sq_poll = kind == RingKind::sq_poll;
+  // Its thread soon sleeps: it is met asleep as well, and leaves the processor to the tests.
+  if (options.uring.sq_poll) options.uring.sq_poll_idle_ms = 1;
+  options.uring.poll_transfers = kind == RingKind::polled;
+  return options;
+}
+
+/// False where the kernel gives no such ring. Where it gives one and the driver does not take it,
+/// the test that asks has failed.
+inline bool ring_is_here(RingKind kind = RingKind::plain) {
+  if (!kernel_gives(kind)) return false;
+  Result<std::unique_ptr<Driver>> driver = make_driver(ring_options(kind));
+  if (!driver) FAIL("the kernel gives a ring and the driver takes none: " << driver.error().text());
+  const DriverCounters counters = (*driver)->counters();
+  if (counters.fallback(Fallback::sq_poll) + counters.fallback(Fallback::polled_ring) != 0) {
+    FAIL("the driver does without what the kernel gives: " << (*driver)->caps().reason);
+  }
+  return true;
+}
+
+/// Every driver that works here. The rings are among them that the kernel gives; it is said which
+/// it refuses.
 inline std::vector<Candidate> candidates() {
   std::vector<Candidate> all = {
       {"pool", DriverChoice::pool, false, false},
@@ -45,9 +72,17 @@ inline std::vector<Candidate> candidates() {
       {"faults before pool", DriverChoice::pool, false, true},
       {"faults before pool inline", DriverChoice::pool, true, true},
   };
-  if (ring_is_wanted() && make_driver({DriverChoice::uring})) {
-    all.push_back({"uring", DriverChoice::uring, false, false});
-    all.push_back({"faults before uring", DriverChoice::uring, false, true});
+  if (!ring_is_wanted() || !ring_is_here()) return all;
+  const auto add_ring = [&all](const char* name, RingKind kind, bool is_faulty) {
+    all.push_back({name, DriverChoice::uring, false, is_faulty, ring_options(kind).uring});
+  };
+  add_ring("uring", RingKind::plain, false);
+  add_ring("faults before uring", RingKind::plain, true);
+  if (ring_is_here(RingKind::sq_poll)) {
+    add_ring("uring with a thread of the kernel", RingKind::sq_poll, false);
+  }
+  if (ring_is_here(RingKind::polled)) {
+    add_ring("uring with a polled ring", RingKind::polled, false);
   }
   return all;
 }
@@ -55,19 +90,11 @@ inline std::vector<Candidate> candidates() {
 inline std::unique_ptr<Driver> make_candidate(const Candidate& candidate, DriverOptions options) {
   options.choice = candidate.choice;
   options.pool_inline = candidate.is_inline;
+  options.uring = candidate.uring;
   Result<std::unique_ptr<Driver>> driver = make_driver(options);
   if (!driver) FAIL(driver.error().text());
   if (!candidate.faulty) return std::move(*driver);
   return std::make_unique<FaultDriver>(std::move(*driver));
-}
-
-inline int open_descriptors() {
-  DIR* const folder = ::opendir("/proc/self/fd");
-  REQUIRE(folder != nullptr);
-  int count = 0;
-  while (::readdir(folder) != nullptr) ++count;
-  ::closedir(folder);
-  return count;
 }
 
 /// Runs `body(driver, is_inline)` on every driver, and checks that nothing stays open.

@@ -302,9 +302,14 @@ TEST_CASE("a dying coroutine on borrowed memory waits for the device, and is cou
   CHECK(reactor->stats().blocking_reaps == 1);
   CHECK(reactor->stats().orphans == 0);
   CHECK(reactor->stats().in_flight == 0);
-  CHECK(finish(*reactor, syncing));
-  // It was cut short, and nobody was left to want the rest.
+  // It was cut short, and nobody was left to want the rest: a write has failed by that.
+  const bool is_loss = act == Act::write_borrowed;
   CHECK(reactor->stats().resubmits == 0);
+  CHECK(reactor->stats().orphan_errors == (is_loss ? 1 : 0));
+  CHECK(static_cast<bool>(file.poison()) == is_loss);
+  const Result<void> synced = finish(*reactor, syncing);
+  CHECK(static_cast<bool>(synced) == !is_loss);
+  if (is_loss) CHECK(synced.error() == Errc::poisoned);
   if (act == Act::write_borrowed) {
     CHECK(holds(std::span(driver.content).first(kPage), 50));
     CHECK(file.is_dirty());

@@ -276,4 +276,59 @@ TEST_CASE("read_some_at is one operation, whatever it answers") {
   close_file(*rig.reactor, std::move(file));
 }
 
+TEST_CASE("stopped during a step that is cut short or interrupted, a transfer begins no other") {
+  for (const Form form : kForms) {
+    for (const Way way : {Way::write_at, Way::read_at}) {
+      for (const std::int64_t step : {std::int64_t{600}, std::int64_t{-EINTR}}) {
+        DYNAMIC_SECTION(name_of(form) << (way == Way::write_at ? " write " : " read ") << step) {
+          MemoryRig rig;
+          DirectFile file = rig.open();
+          rig.driver.content.resize(2 * kPage);
+          Memory memory(form, 2 * kPage);
+          rig.driver.script = {step};
+          StopSource stop;
+          Running<IoResult> running =
+              start(*rig.reactor, memory.transfer(file, way, 0, 2 * kPage), stop.token());
+          rig.reactor->turn(kAtOnce);
+          REQUIRE(rig.driver.in_flight() == 1);
+          stop.request_stop();
+          const IoResult result = finish(*rig.reactor, running);
+          CHECK(result.error() == Errc::cancelled);
+          CHECK(result.bytes() == (step > 0 ? 600U : 0U));
+          CHECK(rig.driver.steps.size() == 1);
+          CHECK(rig.reactor->stats().resubmits == 0);
+          CHECK(file.is_dirty() == (way == Way::write_at && step > 0));
+          CHECK_FALSE(static_cast<bool>(file.poison()));
+          close_file(*rig.reactor, std::move(file));
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("stopped during its last step, or one that fails, a transfer has its own result") {
+  for (const std::int64_t step : {std::int64_t{2 * kPage}, std::int64_t{-EIO}}) {
+    DYNAMIC_SECTION(step) {
+      MemoryRig rig;
+      DirectFile file = rig.open();
+      Memory memory(Form::owned, 2 * kPage);
+      rig.driver.script = {600, step};
+      StopSource stop;
+      Running<IoResult> running =
+          start(*rig.reactor, memory.transfer(file, Way::write_at, 0, 2 * kPage), stop.token());
+      while (rig.driver.steps.size() < 2) rig.reactor->turn(kNever);
+      stop.request_stop();
+      const IoResult result = finish(*rig.reactor, running);
+      if (step > 0) {
+        CHECK(result);
+        CHECK(result.bytes() == 2 * kPage);
+      } else {
+        CHECK(result.error() == std::errc::io_error);
+        CHECK(result.bytes() == 600);
+      }
+      close_file(*rig.reactor, std::move(file));
+    }
+  }
+}
+
 }  // namespace diorite::test

@@ -59,8 +59,7 @@ T finish(Reactor& reactor, Running<T>& running) {
 /// Lets everything run that is ready, until no more than `held` operations are in flight.
 inline void settle(Reactor& reactor, std::uint64_t held = 0) {
   for (;;) {
-    while (reactor.turn(kAtOnce)) {
-    }
+    run_ready(reactor);
     if (reactor.stats().in_flight <= held) return;
     reactor.turn(kNever);
   }

@@ -3,15 +3,17 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "journal/journal_builder.hpp"
 #include "journal/open_support.hpp"
-#include "journal/quiet_driver.hpp"
 #include "support/catch.hpp"
 #include "support/reactor.hpp"
 #include "support/temp_dir.hpp"
+#include "support/unsynced_driver.hpp"
 
 using namespace diorite;
 using namespace diorite::test;
@@ -23,6 +25,14 @@ JournalOptions narrow_options() {
   options.pad_512 = true;
   options.direct = Direct::off;  // blocks of 512 bytes need no device that has them
   return options;
+}
+
+/// As make_fault_reactor, without waiting for the disk.
+FaultReactor make_quiet_reactor() {
+  auto owned = std::make_unique<FaultDriver>(
+      std::make_unique<UnsyncedDriver>(make_test_driver(), UnsyncedDriver::Writes::as_asked));
+  FaultDriver& faults = *owned;
+  return FaultReactor{faults, make_reactor_on(std::move(owned))};
 }
 
 std::uint64_t changes(const FaultDriver& faults) {

@@ -13,6 +13,8 @@
 #include <cstdlib>
 #include <map>
 
+#include <diorite/driver/decorator.hpp>
+
 #include "journal_rig.hpp"
 #include "kill_child.hpp"
 
@@ -69,15 +71,13 @@ JournalOptions loop_options(std::uint32_t life) {
 }
 
 /// Kills the process at one of its operations.
-class KillDriver final : public Driver {
+class KillDriver final : public DriverDecorator {
  public:
   KillDriver(std::unique_ptr<Driver> inner, const Plan& plan, int pipe)
-      : inner_(std::move(inner)), plan_(plan), pipe_(pipe), armed_(!plan.once_open) {}
+      : DriverDecorator(std::move(inner)), plan_(plan), pipe_(pipe), armed_(!plan.once_open) {}
 
   void arm() noexcept { armed_ = true; }
 
-  const DriverCaps& caps() const noexcept override { return inner_->caps(); }
-  DriverCounters counters() const noexcept override { return inner_->counters(); }
   void submit(Op& op) noexcept override {
     if (counts(op) && ++ops_ == plan_.kill_op) {
       Note note;
@@ -86,29 +86,19 @@ class KillDriver final : public Driver {
       send(pipe_, &note, sizeof note);
       if (!plan_.kill_after) ::kill(::getpid(), SIGKILL);
     }
-    inner_->submit(op);
+    inner().submit(op);
   }
-  Removal remove(Op& op) noexcept override { return inner_->remove(op); }
-  void orphan(Op& op, Pin buffer, Pin file, OrphanHook hook) noexcept override {
-    inner_->orphan(op, std::move(buffer), std::move(file), hook);
-  }
-  void run_here(Op& op) noexcept override { inner_->run_here(op); }
   void poll(OpList& done, Instant until) noexcept override {
     const bool dies = plan_.kill_op != 0 && ops_ >= plan_.kill_op;
-    inner_->poll(done, dies ? Instant{} : until);
+    inner().poll(done, dies ? Instant{} : until);
     if (dies) ::kill(::getpid(), SIGKILL);
   }
-  void wake() noexcept override { inner_->wake(); }
-  Instant now() const noexcept override { return inner_->now(); }
-  WallTime wall_now() const noexcept override { return inner_->wall_now(); }
-  std::uint64_t entropy() noexcept override { return inner_->entropy(); }
 
  private:
   bool counts(const Op& op) const noexcept {
     return armed_ && (plan_.kill_code == OpCode::nop || plan_.kill_code == op.code);
   }
 
-  std::unique_ptr<Driver> inner_;
   Plan plan_;
   int pipe_;
   bool armed_;

@@ -15,7 +15,7 @@
 #include <diorite/reactor.hpp>
 
 #include "powercut/record.hpp"
-#include "powercut/unsynced_driver.hpp"
+#include "support/unsynced_driver.hpp"
 
 namespace diorite::powercut {
 namespace {
@@ -114,7 +114,9 @@ void Life::run() {
   Result<std::unique_ptr<Driver>> driver = make_driver();
   if (!driver) fail("driver", driver.error());
   std::unique_ptr<Driver> owned = std::move(*driver);
-  if (options_.unsynced) owned = std::make_unique<UnsyncedDriver>(std::move(owned));
+  if (options_.unsynced)
+    owned = std::make_unique<test::UnsyncedDriver>(std::move(owned),
+                                                   test::UnsyncedDriver::Writes::plain);
   Result<std::unique_ptr<Reactor>> reactor = Reactor::create(std::move(owned));
   if (!reactor) fail("reactor", reactor.error());
   reactor_ = std::move(*reactor);

@@ -36,11 +36,6 @@ Task<int> waits(Reactor& reactor, Trail& trail, Wait wait) {
   co_return 5;
 }
 
-void turn_until_idle(Reactor& reactor) {
-  while (reactor.turn(kAtOnce)) {
-  }
-}
-
 std::unique_ptr<Reactor> inline_reactor() {
   return make_reactor_on(make_test_driver({DriverChoice::pool, false, true}));
 }
@@ -68,7 +63,7 @@ TEST_CASE("a Running is dropped before it ran", "[running]") {
     const Running<int> running = start(*reactor, waits(*reactor, trail, Wait::nothing));
     CHECK(static_cast<bool>(running));
   }
-  turn_until_idle(*reactor);
+  run_ready(*reactor);
   CHECK(trail.empty());
 }
 
@@ -90,7 +85,7 @@ TEST_CASE("a Running is dropped while its task waits", "[running]") {
     CHECK(rig.reactor->stats().orphans == (wait == Wait::driver ? 1U : 0U));
     rig.faults.release(hold);
     CHECK(rig.reactor->drain(kNever) == 0);
-    turn_until_idle(*rig.reactor);
+    run_ready(*rig.reactor);
     CHECK(trail == (wait == Wait::running ? "rrmm" : "rm"));
   }
 }
@@ -107,7 +102,7 @@ TEST_CASE("a Running is dropped when it is due but not resumed", "[running]") {
       static_cast<void>(rig.reactor->drain(kNever));
       CHECK_FALSE(running.done());
     }
-    turn_until_idle(*rig.reactor);
+    run_ready(*rig.reactor);
     CHECK(trail == "rm");
   }
 }
@@ -121,7 +116,7 @@ TEST_CASE("a Running is dropped after its task has ended", "[running]") {
     CHECK(running.done());
     CHECK(trail == "rem");
   }
-  turn_until_idle(*reactor);
+  run_ready(*reactor);
   CHECK(trail == "rem");
 }
 

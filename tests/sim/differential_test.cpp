@@ -49,7 +49,7 @@ struct Real {
 std::vector<Real> real_drivers() {
   std::vector<Real> all;
   all.push_back({"pool", make_real(DriverChoice::pool)});
-  if (ring_is_wanted() && make_driver({DriverChoice::uring})) {
+  if (ring_is_wanted() && ring_is_here()) {
     all.push_back({"uring", make_real(DriverChoice::uring)});
   }
   return all;

@@ -70,6 +70,16 @@ std::int32_t attempt(Driver& driver, OpCode code, DriverFile file, int round) {
     }
     case OpCode::rename:
       return run_path(driver, code, "data", name);
+    case OpCode::call: {
+      bool called = false;
+      CallOp op;
+      op.code = code;
+      op.function = [](void* context) noexcept { *static_cast<bool*>(context) = true; };
+      op.context = &called;
+      const std::int32_t result = run(driver, op);
+      CHECK(called);
+      return result;
+    }
     case OpCode::sync_dir:
       return run_path(driver, code, "/");
     default:

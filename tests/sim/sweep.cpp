@@ -118,7 +118,7 @@ void work(const Workload& workload, const FaultSetup& fault, Machine& machine, N
 }  // namespace
 
 WatchDriver::WatchDriver(std::unique_ptr<Driver> inner, Watch& watch)
-    : inner_(std::move(inner)), caps_(inner_->caps()), watch_(watch) {
+    : DriverDecorator(std::move(inner)), caps_(DriverDecorator::inner().caps()), watch_(watch) {
   caps_.kind = DriverKind::other;
   if (caps_.files != nullptr) caps_.files = this;
 }
@@ -129,30 +129,30 @@ void WatchDriver::submit(Op& op) noexcept {
   const AllocShield shield;
   DIORITE_ASSERT(++watch_.operations < kOperationsMax, "a workload does not come to its end");
   if (op.code == OpCode::close) --watch_.open_handles;
-  inner_->submit(op);
+  inner().submit(op);
 }
 
 Removal WatchDriver::remove(Op& op) noexcept {
   const AllocShield shield;
-  const Removal removal = inner_->remove(op);
+  const Removal removal = inner().remove(op);
   if (removal == Removal::removed && op.code == OpCode::close) ++watch_.open_handles;
   return removal;
 }
 
 void WatchDriver::orphan(Op& op, Pin buffer, Pin file, OrphanHook hook) noexcept {
   const AllocShield shield;
-  inner_->orphan(op, std::move(buffer), std::move(file), hook);
+  inner().orphan(op, std::move(buffer), std::move(file), hook);
 }
 
 void WatchDriver::run_here(Op& op) noexcept {
   const AllocShield shield;
-  inner_->run_here(op);
+  inner().run_here(op);
 }
 
 void WatchDriver::poll(OpList& done, Instant until) noexcept {
   const AllocShield shield;
   OpList fresh;
-  inner_->poll(fresh, until);
+  inner().poll(fresh, until);
   while (Op* const op = fresh.pop_front()) {
     if (op->code == OpCode::open && op->result >= 0) ++watch_.open_handles;
     done.push_back(*op);
@@ -161,12 +161,12 @@ void WatchDriver::poll(OpList& done, Instant until) noexcept {
 
 Result<DriverFile> WatchDriver::register_file(DriverFile file) noexcept {
   const AllocShield shield;
-  return inner_->caps().files->register_file(file);
+  return inner().caps().files->register_file(file);
 }
 
 void WatchDriver::release_file(DriverFile file) noexcept {
   const AllocShield shield;
-  inner_->caps().files->release_file(file);
+  inner().caps().files->release_file(file);
 }
 
 SweepRun run_with_fault(const Workload& workload, const FaultSetup& fault, Ending ending) {

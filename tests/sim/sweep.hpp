@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include <diorite/driver/driver.hpp>
+#include <diorite/driver/decorator.hpp>
 #include <diorite/sim/faults.hpp>
 
 #include "sim/workload.hpp"
@@ -23,28 +23,22 @@ struct Watch {
 
 /// Counts open handles, ends a workload that goes on for ever, and keeps failing allocations to the
 /// library: those of the simulated machine succeed.
-class WatchDriver final : public Driver, private FileRegistrar {
+class WatchDriver final : public DriverDecorator, private FileRegistrar {
  public:
   WatchDriver(std::unique_ptr<Driver> inner, Watch& watch);
   ~WatchDriver() override;
 
   const DriverCaps& caps() const noexcept override { return caps_; }
-  DriverCounters counters() const noexcept override { return inner_->counters(); }
   void submit(Op& op) noexcept override;
   Removal remove(Op& op) noexcept override;
   void orphan(Op& op, Pin buffer, Pin file, OrphanHook hook) noexcept override;
   void run_here(Op& op) noexcept override;
   void poll(OpList& done, Instant until) noexcept override;
-  void wake() noexcept override { inner_->wake(); }
-  Instant now() const noexcept override { return inner_->now(); }
-  WallTime wall_now() const noexcept override { return inner_->wall_now(); }
-  std::uint64_t entropy() noexcept override { return inner_->entropy(); }
 
  private:
   Result<DriverFile> register_file(DriverFile file) noexcept override;
   void release_file(DriverFile file) noexcept override;
 
-  std::unique_ptr<Driver> inner_;
   DriverCaps caps_;
   Watch& watch_;
 };

@@ -20,7 +20,7 @@
 #include <utility>
 #include <vector>
 
-#include <diorite/driver/driver.hpp>
+#include <diorite/driver/decorator.hpp>
 #include <diorite/reactor.hpp>
 
 #include "support/catch.hpp"
@@ -29,9 +29,9 @@
 
 namespace diorite::test {
 
-class ManualDriver final : public Driver {
+class ManualDriver final : public DriverDecorator {
  public:
-  explicit ManualDriver(std::unique_ptr<Driver> inner) : inner_(std::move(inner)) {}
+  using DriverDecorator::DriverDecorator;
 
   void advance(Duration by) noexcept { now_ += by; }
   void set_now(Instant now) noexcept { now_ = now; }
@@ -39,22 +39,14 @@ class ManualDriver final : public Driver {
   std::uint64_t polls() const noexcept { return polls_; }
   std::uint64_t jumps() const noexcept { return jumps_; }
 
-  const DriverCaps& caps() const noexcept override { return inner_->caps(); }
-  DriverCounters counters() const noexcept override { return inner_->counters(); }
-  void submit(Op& op) noexcept override { inner_->submit(op); }
-  Removal remove(Op& op) noexcept override { return inner_->remove(op); }
-  void orphan(Op& op, Pin buffer, Pin file, OrphanHook hook) noexcept override {
-    inner_->orphan(op, std::move(buffer), std::move(file), hook);
-  }
-  void run_here(Op& op) noexcept override { inner_->run_here(op); }
   void poll(OpList& done, Instant until) noexcept override {
     ++polls_;
-    const std::uint64_t completed = inner_->counters().completed;
-    inner_->poll(done, kAtOnce);
+    const std::uint64_t completed = inner().counters().completed;
+    inner().poll(done, kAtOnce);
     const bool woken = woken_.exchange(false, std::memory_order_acquire);
-    if (woken || inner_->counters().completed != completed || until <= now_) return;
+    if (woken || inner().counters().completed != completed || until <= now_) return;
     if (until == kNever) {
-      inner_->poll(done, kNever);
+      inner().poll(done, kNever);
       return;
     }
     ++jumps_;
@@ -62,14 +54,15 @@ class ManualDriver final : public Driver {
   }
   void wake() noexcept override {
     woken_.store(true, std::memory_order_release);
-    inner_->wake();
+    inner().wake();
   }
+  /// Nobody outside could tell when this clock moves.
+  NativeHandle pollable() noexcept override { return kNoHandle; }
   Instant now() const noexcept override { return now_; }
   WallTime wall_now() const noexcept override { return WallTime(now_.time_since_epoch()); }
   std::uint64_t entropy() noexcept override { return ++entropy_; }
 
  private:
-  const std::unique_ptr<Driver> inner_;
   Instant now_{std::chrono::hours(1)};
   std::uint64_t polls_ = 0;
   std::uint64_t jumps_ = 0;

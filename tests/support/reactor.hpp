@@ -73,4 +73,16 @@ T run(Reactor& reactor, Task<T> task) {
   return reactor.block_on(std::move(task));
 }
 
+/// Everything that is ready, and what becomes ready by it.
+inline void run_ready(Reactor& reactor) {
+  while (reactor.turn(kAtOnce)) {
+  }
+}
+
+/// One turn that sleeps until the next timer, if there is one.
+inline void step(Reactor& reactor) {
+  const Instant due = reactor.next_deadline();
+  reactor.turn(due == kNever ? kAtOnce : due);
+}
+
 }  // namespace diorite::test

@@ -3,19 +3,17 @@
 // Every call to the operating system about files, every reading of a clock and every random number
 // goes through this interface: io_uring, a pool of threads, or a simulated disk stand behind it.
 // Users choose a driver in ReactorOptions and never call it; authors of drivers implement it and
-// run the conformance suite (tests/driver/conformance.cpp), which tests the rules below by number.
+// run the conformance suite (tests/driver/conformance*.cpp), which tests the rules below by number.
 //
 // Thread: all members on the reactor's thread, but wake() (any thread, and signal handlers) and
 // run_here() (any thread).
 // Lifetime: destroyed with no op in flight and none in the backlog.
 //
-//  D1  every submitted op comes back in `done` exactly once, unless remove() said `removed` or it
-//  was
-//      orphaned
+//  D1  every submitted op comes back in `done` exactly once, unless remove() said `removed` or
+//      it was orphaned
 //  D2  the order of `done` is the order of completion
 //  D3  after remove() said `in_flight` the op still completes; its own result stands if the I/O
-//  took
-//      place
+//      took place
 //  D4  after orphan() the driver never touches the Op; hook and pins run inside poll, after the
 //      completion: first hook.ended, then the buffer's pin, then the file's
 //  D5  an op that completes inside submit() is reported by the next poll
@@ -24,10 +22,12 @@
 //  D8  a foreign, doubled or stale completion aborts with a text
 //  D9  a partial transfer is reported as such; drivers never loop
 //  D10 whatever setup ran into becomes a reason in caps(), not an exception
+//  D11 pollable() never stays quiet while there is something to be found by poll()
 
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string_view>
@@ -79,6 +79,23 @@ struct DriverCaps {
   std::array<std::uint8_t, 16> boot_id{};
 };
 
+class OpMeter;
+
+/// What a driver was asked for and does without. caps().reason tells what setup ran into; the last
+/// three happen while the driver runs.
+enum class Fallback : std::uint8_t {
+  smaller_ring,     ///< no memory: fewer entries, or fewer operations in flight, than asked for
+  sq_poll,          ///< no kernel thread takes the submissions: they are made by system calls
+  sq_poll_cpu,      ///< there is such a thread, and it runs on any processor
+  ring_descriptor,  ///< a ring's descriptor is looked up in every system call
+  polled_ring,      ///< no second ring: reads and writes end by interrupts
+  polled_transfer,  ///< a read or write that the polled ring refused and the main ring did
+  polled_file,      ///< a file that cannot be polled: its reads and writes stay on the main ring
+  polled_host,      ///< pollable() was called: all reads and writes stay on the main ring
+};
+inline constexpr std::size_t kFallbackCount = static_cast<std::size_t>(Fallback::polled_host) + 1;
+const char* to_string(Fallback fallback) noexcept;
+
 /// Only ever grows.
 struct DriverCounters {
   std::uint64_t submitted = 0;       ///< ops taken by submit()
@@ -88,8 +105,25 @@ struct DriverCounters {
   std::uint64_t dsync_emulated = 0;  ///< durable writes done as a write and a sync
   std::uint64_t backlog_max = 0;     ///< most ops that ever waited for a slot
   std::uint64_t orphans = 0;
-  std::uint64_t orphan_errors = 0;
+  std::uint64_t orphan_errors = 0;  ///< of those, what failed or was given up
+  std::uint64_t cancels_sent = 0;   ///< requests to stop what the system had
+  std::uint64_t cancels_won = 0;    ///< those after which the operation ended with ECANCELED
+  std::uint64_t cancels_late = 0;   ///< those after which it ended with a result of its own
+  std::array<std::uint64_t, kFallbackCount> fallbacks{};  ///< how often, by Fallback
+
+  std::uint64_t fallback(Fallback which) const noexcept {
+    return fallbacks[static_cast<std::size_t>(which)];
+  }
 };
+
+/// What another event loop can wait for.
+#if defined(_WIN32)
+using NativeHandle = void*;
+inline constexpr NativeHandle kNoHandle = nullptr;
+#else
+using NativeHandle = int;
+inline constexpr NativeHandle kNoHandle = -1;
+#endif
 
 class Driver {
  public:
@@ -115,6 +149,15 @@ class Driver {
   virtual void poll(OpList& done, Instant until) noexcept = 0;
   /// Makes the present or the next poll() return. Thread-safe, async-signal-safe.
   virtual void wake() noexcept = 0;
+  /// D11: from the first call on, this is readable whenever a poll() would find something, and at
+  /// first in any case; poll() makes it quiet before it looks. kNoHandle where there is none, and
+  /// where forbid_fallback meets poll_transfers, which no host can sleep over.
+  virtual NativeHandle pollable() noexcept { return kNoHandle; }
+
+  /// From now on times every operation with the meter's clock and tells it of each that ended;
+  /// null: no longer. False from a driver that does not know how. Requires: nothing is in flight,
+  /// unless `meter` is null.
+  virtual bool measure(OpMeter* meter) noexcept { return meter == nullptr; }
 
   virtual Instant now() const noexcept = 0;
   virtual WallTime wall_now() const noexcept = 0;
@@ -127,16 +170,53 @@ enum class DriverChoice : std::uint8_t {
   pool,
 };
 
+/// What io_uring can do beyond its defaults; no other driver reads it. What the kernel refuses is
+/// done without, counted (see Fallback) and told in caps().reason, or is an error of make_driver
+/// under forbid_fallback. Trivially copyable.
+struct UringOptions {
+  /// How many operations can be handed to the kernel in one system call: 0 chooses in_flight_max,
+  /// but 8 to 256. Rounded up to a power of two, since the kernel finds an entry by masking its
+  /// number. A small ring costs system calls and nothing else: what finds it full waits in the
+  /// backlog. At most 32768.
+  std::uint32_t sq_entries = 0;
+
+  /// SQPOLL: a thread of the kernel takes the submissions, without a system call while it is awake.
+  /// Costs a processor while it is awake, and DEFER_TASKRUN, which excludes it. For many small
+  /// operations with a processor to spare. Before Linux 5.13 it takes CAP_SYS_NICE.
+  bool sq_poll = false;
+  /// So long the thread looks for more before it sleeps, 0 = the kernel's own choice (a second).
+  std::uint32_t sq_poll_idle_ms = 0;
+  /// The processor it stays on, -1 = any.
+  std::int32_t sq_poll_cpu = -1;
+
+  /// IOPOLL: reads and writes of files that this driver opened for direct I/O go to a second ring,
+  /// and poll() asks the device for their ends instead of waiting for its interrupts. It never
+  /// sleeps while one of them is in flight. For devices with queues for it (nvme.poll_queues), a
+  /// processor to spare, and a reactor that no host loop drives. Durable writes (kOpDsync, or a
+  /// file opened so) and registered files stay on the main ring: their ends need more than the
+  /// device's word. What the polled ring refuses goes through the main ring, once, and from then
+  /// on so does everything of that file; under forbid_fallback the refusal is the op's result.
+  /// A device without such queues need not refuse: the kernel may use its interrupts in silence.
+  bool poll_transfers = false;
+
+  /// Spares the look-up of the ring's descriptor in every system call. Linux 5.18; a thread can
+  /// register 16 of them.
+  bool register_descriptor = true;
+};
+
 /// Trivially copyable.
 struct DriverOptions {
   DriverChoice choice = DriverChoice::automatic;
-  /// True: an error instead of the pool where io_uring was wanted and refused, and instead of a
-  /// worker thread where the ring lacks an operation.
+  /// True: an error instead of the pool where io_uring was wanted and refused, instead of a worker
+  /// thread where the ring lacks an operation, and instead of every Fallback.
   bool forbid_fallback = false;
   /// True: ops run inside poll(), in order, on no thread: the pool for tests.
   bool pool_inline = false;
-  std::uint32_t in_flight_max = 1024;  ///< 1 to 32768
-  std::uint32_t pool_threads = 4;      ///< 1 to 256; started when first needed
+  /// A cap: what is submitted beyond it waits in the backlog, in order, so no queue of the system
+  /// can overflow. 1 to 32768.
+  std::uint32_t in_flight_max = 1024;
+  std::uint32_t pool_threads = 4;  ///< 1 to 256; started when first needed
+  UringOptions uring = {};
 };
 
 /// Walks the ladder: io_uring with all its options, with fewer, with a smaller ring, then the pool.

@@ -43,9 +43,34 @@ enum class OpCode : std::uint8_t {
   rename,      ///< PathOp: path to path2, replacing
   remove,      ///< PathOp: a file, or an empty directory with kOpDirectory
   sync_dir,    ///< PathOp: makes the entries of a directory durable
+  call,        ///< CallOp: runs a function of the program's on a worker thread -> 0
 };
-inline constexpr std::size_t kOpCodeCount = static_cast<std::size_t>(OpCode::sync_dir) + 1;
+inline constexpr std::size_t kOpCodeCount = static_cast<std::size_t>(OpCode::call) + 1;
 const char* to_string(OpCode code) noexcept;
+
+/// What statistics tell apart.
+enum class OpKind : std::uint8_t {
+  read,
+  write,  ///< durable writes, too
+  sync,   ///< sync_data, sync_all and sync_dir
+  other,
+};
+inline constexpr std::size_t kOpKindCount = static_cast<std::size_t>(OpKind::other) + 1;
+
+constexpr OpKind kind_of(OpCode code) noexcept {
+  switch (code) {
+    case OpCode::read:
+      return OpKind::read;
+    case OpCode::write:
+      return OpKind::write;
+    case OpCode::sync_data:
+    case OpCode::sync_all:
+    case OpCode::sync_dir:
+      return OpKind::sync;
+    default:
+      return OpKind::other;
+  }
+}
 
 /// Where an Op stands. The driver owns it in backlog and in_flight; everything else is illegal and
 /// asserted:
@@ -73,6 +98,7 @@ inline constexpr std::uint8_t kOpDsync = 1;      ///< write: durable when it com
 inline constexpr std::uint8_t kOpExact = 2;      ///< the reactor goes on after a short transfer
 inline constexpr std::uint8_t kOpKeepSize = 4;   ///< allocate: the file's size does not change
 inline constexpr std::uint8_t kOpDirectory = 8;  ///< remove: path is a directory
+inline constexpr std::uint8_t kOpLastStep = 16;  ///< exact, and stopped: the reactor ends it here
 
 /// See the top of the file. While the driver owns it, its links are the driver's.
 struct Op : ReadyNode {
@@ -80,7 +106,7 @@ struct Op : ReadyNode {
   std::uint64_t offset = 0;
   std::byte* data = nullptr;  ///< a write only reads from it
   std::uint32_t bytes = 0;
-  std::uint32_t slot = 0;   ///< the driver's, while it owns the op
+  std::uint32_t slot = 0;   ///< the driver's while it owns the op, then the reactor's
   std::int32_t result = 0;  ///< >= 0, or a negated errno value
   OpCode code = OpCode::nop;
   OpState state = OpState::idle;
@@ -105,6 +131,15 @@ inline constexpr std::uint32_t kOpenTruncate = 8;
 inline constexpr std::uint32_t kOpenDirect = 16;
 inline constexpr std::uint32_t kOpenDsync = 32;
 inline constexpr std::uint32_t kOpenNoAtime = 64;
+
+/// For what has no asynchronous form. The function runs at most once, and not at all when the op
+/// was removed; what it refers to must live until the op has ended, so such an op is never
+/// orphaned.
+struct CallOp : Op {
+  using Function = void (*)(void* context) noexcept;
+  Function function = nullptr;
+  void* context = nullptr;
+};
 
 /// For everything that names a file by path. The driver copies the paths at submit. UTF-8.
 struct PathOp : Op {

@@ -32,12 +32,17 @@ class ReadyNode : public ListNode {
   void set_call(ReadyCall& call) noexcept;
   bool has_target() const noexcept { return target_ != 0; }
   void clear_target() noexcept { target_ = 0; }
+  /// A sign for whoever looks at what stands in the queue; a new target takes it away.
+  void mark() noexcept { target_ |= kMarkBit; }
+  bool is_marked() const noexcept { return (target_ & kMarkBit) != 0; }
 
  private:
   friend class ReadyQueue;
   friend class ReadyCall;
-  // Frames are aligned to 16 at least; the lowest bit marks a ReadyCall.
+  // Frames are aligned to 16 at least; the lowest bit says that it is a ReadyCall.
   static constexpr std::uintptr_t kCallBit = 1;
+  static constexpr std::uintptr_t kMarkBit = 2;
+  static constexpr std::uintptr_t kBits = kCallBit | kMarkBit;
   std::uintptr_t target_ = 0;
 };
 static_assert(sizeof(ReadyNode) == 3 * sizeof(void*));
@@ -65,30 +70,49 @@ inline void ReadyNode::set_call(ReadyCall& call) noexcept {
 
 class ReadyQueue {
  public:
+  /// Told when there is something to do while nobody looks: see Reactor::pollable.
+  struct Bell {
+    void (*ring)(Bell& bell) noexcept;
+  };
+
   bool empty() const noexcept { return nodes_.empty(); }
   void push(ReadyNode& node) noexcept {
     DIORITE_ASSERT(node.has_target(), "nothing to resume in a ready node");
     nodes_.push_back(node);
+    touch();
+  }
+  /// The next push() or touch() rings it, once. Null takes it away.
+  void set_bell(Bell* bell) noexcept { bell_ = bell; }
+  void touch() noexcept {
+    if (bell_ == nullptr) return;
+    Bell& bell = *bell_;
+    bell_ = nullptr;
+    bell.ring(bell);
   }
   /// Runs the oldest entry. An exception of a coroutine's body never comes out of here: tasks keep
-  /// theirs. Requires: not empty.
-  void run_one() {
+  /// theirs. Returns running() as it was at the end: that frame is suspended, or finished and not
+  /// yet destroyed. Requires: not empty.
+  void* run_one() {
     ReadyNode* node = nodes_.pop_front();
     DIORITE_ASSERT(node != nullptr, "running from an empty ready queue");
     const std::uintptr_t target = node->target_;
+    // Cleared however the resumption ends, or nobody could destroy the frame any more.
+    struct Mark {
+      void*& running;
+      ~Mark() { running = nullptr; }
+    } mark{running_};
+    void* const address = reinterpret_cast<void*>(target & ~ReadyNode::kBits);
     if ((target & ReadyNode::kCallBit) != 0) {
-      auto& call = *reinterpret_cast<ReadyCall*>(target & ~ReadyNode::kCallBit);
+      auto& call = *static_cast<ReadyCall*>(address);
       call.function_(call);
     } else {
-      // Cleared however the resumption ends, or nobody could destroy the frame any more.
-      struct Mark {
-        void*& running;
-        ~Mark() { running = nullptr; }
-      } mark{running_};
-      mark.running = reinterpret_cast<void*>(target);
-      std::coroutine_handle<>::from_address(mark.running).resume();
+      mark.running = address;
+      std::coroutine_handle<>::from_address(address).resume();
     }
+    return mark.running;
   }
+  /// The oldest entry. Requires: not empty.
+  ReadyNode& front() noexcept { return *nodes_.front(); }
   /// Whether the oldest entry is a ReadyCall. Requires: not empty.
   bool next_is_call() const noexcept {
     return (nodes_.front()->target_ & ReadyNode::kCallBit) != 0;
@@ -101,6 +125,7 @@ class ReadyQueue {
  private:
   IntrusiveList<ReadyNode> nodes_;
   void* running_ = nullptr;
+  Bell* bell_ = nullptr;
 };
 
 }  // namespace diorite

@@ -148,6 +148,8 @@ class FaultDriver final : public Driver, private FileRegistrar {
   void run_here(Op& op) noexcept override { inner_->run_here(op); }
   void poll(OpList& done, Instant until) noexcept override;
   void wake() noexcept override;
+  /// What is held or delayed here is not with the driver below, so it is not timed meanwhile.
+  bool measure(OpMeter* meter) noexcept override { return inner_->measure(meter); }
   Instant now() const noexcept override { return inner_->now(); }
   WallTime wall_now() const noexcept override { return inner_->wall_now(); }
   std::uint64_t entropy() noexcept override { return inner_->entropy(); }
@@ -190,6 +192,7 @@ class FaultDriver final : public Driver, private FileRegistrar {
     Instant due{};
     InfoOp info;
     ListOp list;
+    CallOp call;
     Op closer;
     std::string path;
     std::string path2;

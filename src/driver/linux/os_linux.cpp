@@ -245,6 +245,9 @@ std::int32_t os_execute(OsRequest& request) noexcept {
       return close_file(request.file);
     case OpCode::try_lock:
       return lock_file(request.file);
+    case OpCode::call:
+      request.function(request.context);
+      return 0;
     case OpCode::drop_cache:
       // The error is returned, not left in errno.
       return -::posix_fadvise(os_descriptor(request.file), 0, 0, POSIX_FADV_DONTNEED);

@@ -1,8 +1,10 @@
 // The io_uring driver: one ring, entered once per turn, and worker threads for what it cannot do.
+// With UringOptions a thread of the kernel takes that ring's submissions, and a second ring has the
+// reads and writes that are polled.
 //
 // Files are read, written, synced, opened and renamed by the ring; info, list_dir, try_lock and
 // sync_dir run on worker threads by design, and so does every operation whose opcode this kernel
-// lacks.
+// lacks, and every close where a thread of the kernel submits.
 //
 // Thread: the ring belongs to the thread that creates the driver (SINGLE_ISSUER): every member but
 // wake() and run_here() must be called there, and debug builds assert it.

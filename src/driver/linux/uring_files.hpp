@@ -12,7 +12,7 @@
 
 #include <diorite/driver/driver.hpp>
 
-#include "driver/linux/uring_setup.hpp"
+#include "driver/linux/uring_ring.hpp"
 
 namespace diorite::detail {
 

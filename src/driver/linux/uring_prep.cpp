@@ -28,6 +28,17 @@ bool uring_needs_worker(const Op& op) noexcept {
          (flags & (kOpenDirect | kOpenNoAtime)) != 0;
 }
 
+void uring_prepare_again(io_uring_sqe& sqe, const OsRequest& request) noexcept {
+  Op op;
+  op.code = request.code;
+  op.flags = request.flags;
+  op.file = request.file;
+  op.offset = request.offset;
+  op.data = request.data;
+  op.bytes = request.bytes;
+  uring_prepare_transfer(sqe, op);
+}
+
 void uring_prepare_request(io_uring_sqe& sqe, const OsRequest& request) noexcept {
   const auto length = static_cast<off_t>(request.length);
   switch (request.code) {

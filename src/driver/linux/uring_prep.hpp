@@ -87,6 +87,9 @@ inline void uring_prepare_transfer(io_uring_sqe& sqe, const Op& op) noexcept {
   uring_set_file(sqe, op.file);
 }
 
+/// A read or write from the slot's copy.
+void uring_prepare_again(io_uring_sqe& sqe, const OsRequest& request) noexcept;
+
 /// The same for the rest, from the slot's copy.
 void uring_prepare_request(io_uring_sqe& sqe, const OsRequest& request) noexcept;
 

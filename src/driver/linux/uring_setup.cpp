@@ -1,14 +1,13 @@
 #include "driver/linux/uring_setup.hpp"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <bit>
 #include <cstddef>
+#include <initializer_list>
 #include <string_view>
+#include <utility>
 
 namespace diorite::detail {
 namespace {
@@ -18,18 +17,18 @@ constexpr std::uint32_t kSqMax = 256;
 constexpr std::uint32_t kCqMin = 16;
 static_assert(kCqMin > Uring::kReserve);
 
-// Older headers lack the newer names; the numbers are the kernel's and never change.
-constexpr unsigned kSubmitAll = 1U << 7;
-constexpr unsigned kSingleIssuer = 1U << 12;
-constexpr unsigned kDeferTaskrun = 1U << 13;
-constexpr unsigned kEnterRegisteredRing = 1U << 4;
-
 /// From the most to the least. DEFER_TASKRUN needs SINGLE_ISSUER, so it goes first.
 constexpr unsigned kRungs[] = {
-    kSubmitAll | kSingleIssuer | kDeferTaskrun,
-    kSubmitAll | kSingleIssuer,
-    kSubmitAll,
+    Uring::kSubmitAll | Uring::kSingleIssuer | Uring::kDeferTaskrun,
+    Uring::kSubmitAll | Uring::kSingleIssuer,
+    Uring::kSubmitAll,
     0,
+};
+/// A thread of the kernel excludes DEFER_TASKRUN: the work would be deferred to whom?
+constexpr unsigned kSqPollRungs[] = {
+    IORING_SETUP_SQPOLL | Uring::kSubmitAll | Uring::kSingleIssuer,
+    IORING_SETUP_SQPOLL | Uring::kSubmitAll,
+    IORING_SETUP_SQPOLL,
 };
 
 struct Flag {
@@ -37,12 +36,17 @@ struct Flag {
   const char* name;
 };
 constexpr Flag kOptionalFlags[] = {
-    {kSingleIssuer, "SINGLE_ISSUER"}, {kDeferTaskrun, "DEFER_TASKRUN"}, {kSubmitAll, "SUBMIT_ALL"}};
+    {IORING_SETUP_SQPOLL, "SQPOLL"},         {IORING_SETUP_SQ_AFF, "SQ_AFF"},
+    {IORING_SETUP_IOPOLL, "IOPOLL"},         {Uring::kSingleIssuer, "SINGLE_ISSUER"},
+    {Uring::kDeferTaskrun, "DEFER_TASKRUN"}, {Uring::kTaskrunFlag, "TASKRUN_FLAG"},
+    {Uring::kSubmitAll, "SUBMIT_ALL"}};
 /// Without these an operation's arguments could not be freed after the submission, completions
-/// could be lost, or a wait could have no limit. All are there since Linux 5.11.
+/// could be lost, a wait could have no limit, or the kernel's thread would know registered files
+/// only. All are there since Linux 5.11.
 constexpr Flag kRequiredFeatures[] = {{IORING_FEAT_SUBMIT_STABLE, "SUBMIT_STABLE"},
                                       {IORING_FEAT_NODROP, "NODROP"},
-                                      {IORING_FEAT_EXT_ARG, "EXT_ARG"}};
+                                      {IORING_FEAT_EXT_ARG, "EXT_ARG"},
+                                      {IORING_FEAT_SQPOLL_NONFIXED, "SQPOLL_NONFIXED"}};
 
 struct RingOp {
   OpCode code;
@@ -69,251 +73,263 @@ constexpr RingOp kDriverOps[] = {{OpCode::nop, IORING_OP_NOP, "NOP"},
                                  {OpCode::nop, IORING_OP_POLL_ADD, "POLL_ADD"},
                                  {OpCode::nop, IORING_OP_ASYNC_CANCEL, "ASYNC_CANCEL"}};
 
-int read_disabled_sysctl() {
-  const int descriptor = ::open("/proc/sys/kernel/io_uring_disabled", O_RDONLY | O_CLOEXEC);
-  if (descriptor < 0) return -1;
-  char digit = 0;
-  const ssize_t count = ::read(descriptor, &digit, 1);
-  ::close(descriptor);
-  return count == 1 && digit >= '0' && digit <= '9' ? digit - '0' : -1;
-}
+/// What a ring is to be, and what it became.
+struct Shape {
+  std::uint32_t sq = 0;
+  std::uint32_t cq = 0;
+  unsigned flags = 0;
+};
 
-std::string errno_name(int error) {
-  switch (error) {
-    case EPERM:
-      return "EPERM";
-    case EACCES:
-      return "EACCES";
-    case EINVAL:
-      return "EINVAL";
-    case ENOMEM:
-      return "ENOMEM";
-    case ENOSYS:
-      return "ENOSYS";
-    case EMFILE:
-      return "EMFILE";
-    case ENFILE:
-      return "ENFILE";
-    case EBUSY:
-      return "EBUSY";
-    default:
-      return "errno " + std::to_string(error);
-  }
-}
-
-std::string limit_text(rlim_t value) {
-  return value == RLIM_INFINITY ? std::string("unlimited") : std::to_string(value);
-}
-
-/// Each reason stands apart from the one before it.
-void tell(std::string& reasons, std::string_view text) {
-  if (!reasons.empty()) reasons += "; ";
-  reasons += text;
-}
-
-/// What an operator can do about a refused ring.
-std::string remedy(int error, const UringCalls& calls) {
-  rlimit limit{};
-  switch (error) {
-    case EPERM:
-    case EACCES: {
-      const int disabled = calls.disabled_sysctl();
-      if (disabled == 2) {
-        return "the sysctl kernel.io_uring_disabled is 2: set it to 0 to allow io_uring";
-      }
-      if (disabled == 1) {
-        return "the sysctl kernel.io_uring_disabled is 1: set it to 0, or add the user to the "
-               "group "
-               "in kernel.io_uring_group";
-      }
-      return "a seccomp filter or a security module refuses it: allow io_uring_setup, "
-             "io_uring_enter and io_uring_register (container runtimes forbid them by default)";
-    }
-    case ENOSYS:
-      return "the kernel is built without io_uring or older than 5.1, or a seccomp filter hides it";
-    case ENOMEM:
-      ::getrlimit(RLIMIT_MEMLOCK, &limit);
-      return "not even the smallest ring fits: raise the limit of locked memory (ulimit -l; now " +
-             limit_text(limit.rlim_cur) + " bytes) or the memory of the control group";
-    case EMFILE:
-      ::getrlimit(RLIMIT_NOFILE, &limit);
-      return "the process has no descriptor left: raise the limit of open files (ulimit -n; now " +
-             limit_text(limit.rlim_cur) + ")";
-    case ENFILE:
-      return "the system has no file left: raise the sysctl fs.file-max";
-    case EINVAL:
-      return "the kernel knows none of the forms asked for: Linux 5.11 is needed";
-    default:
-      return "the kernel gives no known reason";
-  }
-}
-
-std::string rung_name(std::uint32_t sq, std::uint32_t cq, unsigned flags) {
-  std::string name = "io_uring " + std::to_string(sq) + "/" + std::to_string(cq);
+std::string name_of(const Shape& shape) {
+  std::string name = "io_uring " + std::to_string(shape.sq) + "/" + std::to_string(shape.cq);
   for (const Flag& flag : kOptionalFlags) {
-    if ((flags & flag.bit) != 0) name.append(" ").append(flag.name);
+    if ((shape.flags & flag.bit) != 0) name.append(" ").append(flag.name);
   }
   return name;
 }
 
-}  // namespace
+class Ladder {
+ public:
+  Ladder(const DriverOptions& options, std::string& reasons, const UringCalls& calls)
+      : options_(options), uring_(options.uring), reasons_(reasons), calls_(calls) {}
 
-const UringCalls& uring_kernel_calls() noexcept {
-  static constexpr UringCalls kCalls{&io_uring_queue_init_params,     &io_uring_enter2,
-                                     &io_uring_register_probe,        &io_uring_register_ring_fd,
-                                     &io_uring_register_files_sparse, &io_uring_register_files,
-                                     &io_uring_register_files_update, &read_disabled_sysctl};
-  return kCalls;
+  bool make_main();
+  bool make_polled();
+  UringRings take() { return std::move(rings_); }
+
+ private:
+  void tell(std::string_view text) { uring_tell(reasons_, text); }
+  bool give_up(Fallback what, std::string_view text);
+  int try_shape(Uring& ring, Shape& shape);
+  bool climb_with_thread(Uring& ring, Shape& shape);
+  bool climb(Uring& ring, Shape& shape);
+  bool register_descriptor(Uring& ring, const char* which);
+  bool check_size(const Shape& shape);
+  bool prove(Uring& ring);
+  bool choose_routes();
+  void register_files();
+  bool refuse_polled(const std::string& why);
+
+  const DriverOptions& options_;
+  const UringOptions& uring_;
+  std::string& reasons_;
+  const UringCalls& calls_;
+  unsigned features_ = 0;
+  UringRings rings_;
+};
+
+/// False when the options forbid it.
+bool Ladder::give_up(Fallback what, std::string_view text) {
+  tell(text);
+  if (options_.forbid_fallback) {
+    reasons_ += ", and the options forbid a fallback";
+    return false;
+  }
+  ++rings_.fallbacks[static_cast<std::size_t>(what)];
+  return true;
 }
 
-Result<std::unique_ptr<Uring>> Uring::create(const DriverOptions& options, std::string& reasons,
-                                             const UringCalls& calls) {
-  std::unique_ptr<Uring> uring(new Uring(calls));
-  if (!uring->climb(options, reasons)) return Errc::unsupported;
-  uring->register_ring(reasons);
-  if (!uring->verify(reasons)) return Errc::unsupported;
-  if (!uring->choose_routes(options.forbid_fallback, reasons)) return Errc::unsupported;
-  uring->register_files(reasons);
-  return uring;
+int Ladder::try_shape(Uring& ring, Shape& shape) {
+  io_uring_params params{};
+  params.flags = shape.flags | IORING_SETUP_CQSIZE;
+  params.cq_entries = shape.cq;
+  if ((shape.flags & IORING_SETUP_SQPOLL) != 0) params.sq_thread_idle = uring_.sq_poll_idle_ms;
+  if ((shape.flags & IORING_SETUP_SQ_AFF) != 0) {
+    params.sq_thread_cpu = static_cast<std::uint32_t>(uring_.sq_poll_cpu);
+  }
+  const std::string name = name_of(shape);
+  const int result = ring.make(shape.sq, params);
+  if (result != 0) {
+    tell(name + ": " + uring_error_name(result));
+    return result;
+  }
+  tell(name + ": made");
+  shape.sq = params.sq_entries;
+  shape.cq = params.cq_entries;
+  features_ = params.features;
+  return 0;
 }
 
-Uring::~Uring() {
-  if (!made_) return;
-  // The kernel takes a closed ring apart at its leisure, and until then its files would stay open
-  // and locked; the table is given back first.
-  if (files_max_ != 0) ::io_uring_unregister_files(&ring_);
-  ::io_uring_queue_exit(&ring_);
+/// Leaves `ring` unmade when there is to be no thread. False when the options forbid that.
+bool Ladder::climb_with_thread(Uring& ring, Shape& shape) {
+  const bool bound = uring_.sq_poll_cpu >= 0;
+  for (const unsigned affinity : {bound ? IORING_SETUP_SQ_AFF : 0U, 0U}) {
+    for (const unsigned rung : kSqPollRungs) {
+      Shape wanted{shape.sq, shape.cq, rung | affinity};
+      const int result = try_shape(ring, wanted);
+      if (result == 0) {
+        shape = wanted;
+        if (!bound || affinity != 0) return true;
+        return give_up(Fallback::sq_poll_cpu, "the kernel's thread runs on any processor");
+      }
+      // A thread that cannot be started says so in many ways; only this one is about the flags.
+      if (result != -EINVAL) return give_up(Fallback::sq_poll, "no thread of the kernel submits");
+    }
+    if (!bound) break;
+  }
+  return give_up(Fallback::sq_poll, "no thread of the kernel submits");
 }
 
-bool Uring::climb(const DriverOptions& options, std::string& reasons) {
-  std::uint32_t sq = std::clamp(std::bit_ceil(options.in_flight_max), kSqMin, kSqMax);
-  std::uint32_t cq = std::max(std::bit_ceil(options.in_flight_max + kReserve), 2 * sq);
+bool Ladder::climb(Uring& ring, Shape& shape) {
+  const unsigned asked = shape.flags;
   std::size_t rung = 0;
   for (;;) {
-    io_uring_params params{};
-    params.flags = kRungs[rung] | IORING_SETUP_CQSIZE;
-    params.cq_entries = cq;
-    const int result = calls_.setup(sq, &ring_, &params);
-    const std::string name = rung_name(sq, cq, kRungs[rung]);
-    if (result == 0) {
-      made_ = true;
-      deferred_ = (kRungs[rung] & kDeferTaskrun) != 0;
-      in_flight_max_ = std::min(options.in_flight_max, params.cq_entries - kReserve);
-      for (const Flag& feature : kRequiredFeatures) {
-        if ((params.features & feature.bit) != 0) continue;
-        tell(reasons, name + ": the kernel lacks " + feature.name + ", Linux 5.11 is needed");
-        return false;
-      }
-      tell(reasons, name + ": made");
-      return true;
-    }
-    tell(reasons, name + ": " + errno_name(-result));
+    shape.flags = asked | kRungs[rung];
+    // Who waits for another ring as well must see when this one has something to post.
+    const bool tells = uring_.poll_transfers && (kRungs[rung] & Uring::kDeferTaskrun) != 0;
+    if (tells && (asked & IORING_SETUP_IOPOLL) == 0) shape.flags |= Uring::kTaskrunFlag;
+    const int result = try_shape(ring, shape);
+    if (result == 0) return true;
     if (result == -EINVAL && rung + 1 < std::size(kRungs)) {
       ++rung;
-    } else if (result == -ENOMEM && (sq > kSqMin || cq > kCqMin)) {
-      sq = std::max(sq / 2, kSqMin);
-      cq = std::max(cq / 2, kCqMin);
+    } else if (result == -ENOMEM && (shape.sq > kSqMin || shape.cq > kCqMin)) {
+      if (shape.sq > kSqMin) shape.sq = std::max(shape.sq / 2, kSqMin);
+      shape.cq = std::max({shape.cq / 2, kCqMin, shape.sq});
     } else {
-      reasons += ", " + remedy(-result, calls_);
+      reasons_ += ", " + uring_remedy(result, calls_);
       return false;
     }
   }
 }
 
-void Uring::register_ring(std::string& reasons) {
-  // Spares the look-up of the descriptor, with its atomic count, in every enter.
-  const int result = calls_.register_ring(&ring_);
-  if (result == 1) {
-    enter_flags_ = kEnterRegisteredRing;
-    tell(reasons, "ring descriptor registered");
-  } else {
-    tell(reasons, "ring descriptor not registered: " + errno_name(-result));
-  }
-}
-
-bool Uring::verify(std::string& reasons) noexcept {
-  constexpr std::uint64_t kMark = 0x6469'6f72'6974'6521;
-  io_uring_sqe* sqe = next_sqe();
-  io_uring_prep_nop(sqe);
-  sqe->user_data = kMark;
-  int result = 0;
-  do {
-    result = enter(1, nullptr);
-  } while (result == -EINTR);
-  if (result < 0) {
-    tell(reasons, "a no-op was refused: " + errno_name(-result) + ", " + remedy(-result, calls_));
+bool Ladder::make_main() {
+  const std::uint32_t chosen = std::clamp(std::bit_ceil(options_.in_flight_max), kSqMin, kSqMax);
+  Shape shape;
+  shape.sq = uring_.sq_entries == 0 ? chosen : std::bit_ceil(uring_.sq_entries);
+  shape.cq = std::max(std::bit_ceil(options_.in_flight_max + Uring::kReserve), 2 * shape.sq);
+  rings_.main = std::make_unique<Uring>(calls_);
+  Uring& ring = *rings_.main;
+  if (uring_.sq_poll && !climb_with_thread(ring, shape)) return false;
+  if (!ring.is_made() && !climb(ring, shape)) return false;
+  for (const Flag& feature : kRequiredFeatures) {
+    if ((features_ & feature.bit) != 0) continue;
+    tell(std::string("the kernel lacks ") + feature.name + ", Linux 5.11 is needed");
     return false;
   }
-  const unsigned head = cq_head();
-  if (cq_tail() == head || cqe(head).user_data != kMark || cqe(head).res != 0) {
-    tell(reasons, "a no-op did not come back as it should");
-    return false;
-  }
-  set_cq_head(head + 1);
+  rings_.in_flight_max = std::min(options_.in_flight_max, shape.cq - Uring::kReserve);
+  if (!check_size(shape) || !register_descriptor(ring, "ring descriptor")) return false;
+  if (!prove(ring) || !choose_routes()) return false;
+  register_files();
   return true;
 }
 
-bool Uring::choose_routes(bool forbid_fallback, std::string& reasons) {
+bool Ladder::check_size(const Shape& shape) {
+  if (shape.sq >= uring_.sq_entries && rings_.in_flight_max == options_.in_flight_max) return true;
+  return give_up(Fallback::smaller_ring,
+                 std::to_string(rings_.in_flight_max) + " operations in flight and " +
+                     std::to_string(shape.sq) + " entries are what memory was there for");
+}
+
+bool Ladder::register_descriptor(Uring& ring, const char* which) {
+  if (!uring_.register_descriptor) {
+    tell(std::string(which) + " not registered, as requested");
+    return true;
+  }
+  // Spares the look-up of the descriptor, with its atomic count, in every enter.
+  const int result = ring.register_descriptor();
+  if (result == 0) {
+    tell(std::string(which) + " registered");
+    return true;
+  }
+  return give_up(Fallback::ring_descriptor,
+                 std::string(which) + " not registered: " + uring_error_name(result));
+}
+
+bool Ladder::prove(Uring& ring) {
+  bool came_back = false;
+  const int result = ring.prove(came_back);
+  if (!came_back && result < 0) {
+    tell("a no-op was refused: " + uring_refusal_text(result, calls_));
+    return false;
+  }
+  if (came_back && result == 0) return true;
+  tell("a no-op did not come back as it should");
+  return false;
+}
+
+bool Ladder::choose_routes() {
   constexpr unsigned kOps = 256;
   alignas(io_uring_probe)
       std::byte memory[sizeof(io_uring_probe) + kOps * sizeof(io_uring_probe_op)] = {};
   auto* probe = reinterpret_cast<io_uring_probe*>(memory);
-  const int result = calls_.probe(&ring_, probe, kOps);
+  const int result = rings_.main->probe(*probe, kOps);
   if (result < 0) {
-    tell(reasons,
-         "the opcode probe was refused: " + errno_name(-result) + ", " + remedy(-result, calls_));
+    tell("the opcode probe was refused: " + uring_refusal_text(result, calls_));
     return false;
   }
   for (const RingOp& op : kDriverOps) {
     if (io_uring_opcode_supported(probe, op.op) != 0) continue;
-    tell(reasons, std::string("the ring lacks ") + op.name + ", which the driver needs");
+    tell(std::string("the ring lacks ") + op.name + ", which the driver needs");
     return false;
   }
-  routes_.fill(OpRoute::worker);
+  rings_.routes.fill(OpRoute::worker);
   std::string missing;
   for (const RingOp& op : kRingOps) {
     if (io_uring_opcode_supported(probe, op.op) != 0) {
-      routes_[static_cast<std::size_t>(op.code)] = OpRoute::ring;
+      rings_.routes[static_cast<std::size_t>(op.code)] = OpRoute::ring;
     } else if (missing.find(op.name) == std::string::npos) {
       missing.append(missing.empty() ? "" : " ").append(op.name);
     }
   }
+  if (rings_.main->has_thread()) {
+    // A closed file's last reference, and its lock, are dropped when whoever closed it leaves the
+    // kernel. The kernel's thread tells of the close first, and leaves when it likes.
+    rings_.routes[static_cast<std::size_t>(OpCode::close)] = OpRoute::worker;
+    tell("files are closed by worker threads");
+  }
   if (missing.empty()) return true;
-  tell(reasons,
-       "the ring lacks " + missing +
-           (forbid_fallback ? ", and the options forbid a fallback" : ": done by worker threads"));
-  return !forbid_fallback;
+  tell("the ring lacks " + missing +
+       (options_.forbid_fallback ? ", and the options forbid a fallback"
+                                 : ": done by worker threads"));
+  return !options_.forbid_fallback;
 }
 
-void Uring::register_files(std::string& reasons) {
-  int result = calls_.register_files_sparse(&ring_, kFilesMax);
-  if (result == -EINVAL) {
-    // Before Linux 5.19 an empty table is a table of -1.
-    std::array<int, kFilesMax> none;
-    none.fill(-1);
-    result = calls_.register_files(&ring_, none.data(), kFilesMax);
+void Ladder::register_files() {
+  const int result = rings_.main->register_files();
+  tell(result < 0 ? "no file table: " + uring_error_name(result)
+                  : std::to_string(Uring::kFilesMax) + " file places");
+}
+
+bool Ladder::refuse_polled(const std::string& why) {
+  rings_.polled.reset();
+  return give_up(Fallback::polled_ring, "no polled ring: " + why);
+}
+
+bool Ladder::make_polled() {
+  for (const OpCode code : {OpCode::read, OpCode::write}) {
+    if (rings_.routes[static_cast<std::size_t>(code)] != OpRoute::ring) {
+      return refuse_polled("the ring has no reads or no writes");
+    }
   }
-  if (result < 0) {
-    tell(reasons, "no file table: " + errno_name(-result));
-    return;
+  Shape shape;
+  const std::uint32_t chosen = std::clamp(std::bit_ceil(rings_.in_flight_max), kSqMin, kSqMax);
+  shape.sq = uring_.sq_entries == 0 ? chosen : std::bit_ceil(uring_.sq_entries);
+  shape.cq = std::max(std::bit_ceil(rings_.in_flight_max), 2 * shape.sq);
+  shape.flags = IORING_SETUP_IOPOLL;
+  rings_.polled = std::make_unique<Uring>(calls_);
+  Uring& ring = *rings_.polled;
+  if (!climb(ring, shape)) return refuse_polled("the kernel gives none");
+  // It has a completion for every operation in flight, or else it could overflow.
+  if (shape.cq < rings_.in_flight_max) return refuse_polled("no memory for its completions");
+  bool came_back = false;
+  const int result = ring.prove(came_back);
+  // Kernels before 6.0 refuse a no-op on such a ring, and tell so by a completion, which is proof
+  // enough.
+  if (!came_back || (result != 0 && result != -EINVAL)) {
+    return refuse_polled("a no-op did not come back as it should");
   }
-  files_max_ = kFilesMax;
-  tell(reasons, std::to_string(kFilesMax) + " file places");
+  tell("reads and writes of files opened for direct I/O are polled");
+  return register_descriptor(ring, "polled ring's descriptor");
 }
 
-int Uring::set_file(std::uint32_t index, int descriptor) noexcept {
-  const int result = calls_.update_files(&ring_, index, &descriptor, 1);
-  return result < 0 ? result : 0;
-}
+}  // namespace
 
-int Uring::enter_timed(unsigned to_submit, unsigned min_complete,
-                       __kernel_timespec& wait) noexcept {
-  io_uring_getevents_arg argument{};
-  argument.sigmask_sz = _NSIG / 8;
-  argument.ts = reinterpret_cast<std::uintptr_t>(&wait);
-  return calls_.enter(static_cast<unsigned>(ring_.enter_ring_fd), to_submit, min_complete,
-                      enter_flags_ | IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG,
-                      reinterpret_cast<sigset_t*>(&argument), sizeof(argument));
+Result<UringRings> make_uring_rings(const DriverOptions& options, std::string& reasons,
+                                    const UringCalls& calls) {
+  Ladder ladder(options, reasons, calls);
+  if (!ladder.make_main()) return Errc::unsupported;
+  if (options.uring.poll_transfers && !ladder.make_polled()) return Errc::unsupported;
+  return ladder.take();
 }
 
 }  // namespace diorite::detail

@@ -30,6 +30,11 @@ class PoolDriver final : public Driver {
   void run_here(Op& op) noexcept override;
   void poll(OpList& done, Instant until) noexcept override;
   void wake() noexcept override;
+  NativeHandle pollable() noexcept override;
+  bool measure(OpMeter* meter) noexcept override {
+    slots_.set_meter(meter);
+    return true;
+  }
   Instant now() const noexcept override { return os_now(); }
   WallTime wall_now() const noexcept override { return os_wall_now(); }
   std::uint64_t entropy() noexcept override { return os_entropy(); }
@@ -52,7 +57,8 @@ class PoolDriver final : public Driver {
   SlotTable<PoolExtra> slots_;
   OpList backlog_;
   std::uint64_t backlog_count_ = 0;
-  WorkerPool workers_;  // the last member: its threads end before anything that they use
+  bool hosted_ = false;  ///< somebody else sleeps on the waker
+  WorkerPool workers_;   // the last member: its threads end before anything that they use
 };
 
 PoolDriver::PoolDriver(const DriverOptions& options, std::string reason,
@@ -77,6 +83,7 @@ PoolDriver::~PoolDriver() {
 void PoolDriver::submit(Op& op) noexcept {
   DIORITE_ASSERT(op.state == OpState::idle || op.state == OpState::done,
                  "an op was submitted while the driver owns it");
+  slots_.submitted(op);
   ++counters_.submitted;
   if (!slots_.full() && backlog_.empty()) {
     start(op);
@@ -145,6 +152,8 @@ void PoolDriver::run_here(Op& op) noexcept {
 }
 
 void PoolDriver::poll(OpList& done, Instant until) noexcept {
+  // Before anything is looked at: what comes later signals again.
+  if (hosted_) waker_->consume();
   for (;;) {
     // First the flag, then the list: a wake that comes later is kept for the next round.
     const bool woken = woken_.exchange(false, std::memory_order_acquire);
@@ -165,6 +174,8 @@ bool PoolDriver::reap(OpList& done) noexcept {
   if (finished.empty()) return false;
   while (PoolJob* const job = finished.pop_front()) finish(*job, done);
   promote();
+  // No thread will tell of what runs inside the next poll.
+  if (hosted_ && workers_.is_inline() && slots_.in_flight() != 0) waker_->signal();
   return true;
 }
 
@@ -187,6 +198,12 @@ void PoolDriver::finish(PoolJob& job, OpList& done) noexcept {
 void PoolDriver::wake() noexcept {
   woken_.store(true, std::memory_order_release);
   waker_->signal();
+}
+
+NativeHandle PoolDriver::pollable() noexcept {
+  if (!hosted_) waker_->signal();
+  hosted_ = true;
+  return waker_->descriptor();
 }
 
 }  // namespace

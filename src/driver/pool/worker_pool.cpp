@@ -38,7 +38,9 @@ void WorkerPool::push(PoolJob& job) noexcept {
     // Nobody will ever run it. A later push tries to start a thread again.
     const bool withdrawn = withdraw(job);
     DIORITE_ASSERT(withdrawn, "a job is gone without a thread to take it");
-    push_refused(job, -EAGAIN);
+    // A close that is refused has let nothing go, and its file's owner thinks that it has.
+    const bool closes = job.request.code == OpCode::close;
+    push_refused(job, closes ? os_execute(job.request) : -EAGAIN);
     return;
   }
   work_.notify_one();
