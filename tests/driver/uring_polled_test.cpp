@@ -13,6 +13,7 @@
 #include "driver/op_model.hpp"
 #include "driver/uring_rig.hpp"
 #include "support/death.hpp"
+#include "support/memory_dir.hpp"
 
 namespace {
 
@@ -75,6 +76,21 @@ struct Polled {
   DriverFile file;
   unsigned given_before = 0;
 };
+
+/// A direct file of a file system in memory. Empty, and it is said why, where there is none.
+DriverFile open_in_memory(Driver& driver, const MemoryDir& dir) {
+  if (!dir) {
+    WARN("skipped: no file system in memory here");
+    return {};
+  }
+  const std::string path = dir.file();
+  PathOp open = path_op(OpCode::open, path, kOpenWrite | kOpenCreate | kOpenDirect);
+  if (run(driver, open) != 0) {
+    WARN("skipped: the file system in memory takes no O_DIRECT");
+    return {};
+  }
+  return open.file;
+}
 
 }  // namespace
 
@@ -179,22 +195,11 @@ TEST_CASE("a real file system that cannot be polled gets its transfers by the ma
   REQUIRE(made.driver->counters().fallback(Fallback::polled_ring) == 0);
   Driver& driver = *made.driver;
   // A file system in memory has no device to ask; since Linux 6.6 it takes O_DIRECT all the same.
-  std::string path = "/dev/shm/diorite-polled-XXXXXX";
-  const int made_here = ::mkstemp(path.data());
-  if (made_here < 0) {
-    WARN("skipped: no /dev/shm here");
-    return;
-  }
-  ::close(made_here);
-  PathOp open = path_op(OpCode::open, path, kOpenWrite | kOpenDirect);
-  const std::int32_t opened = run(driver, open);
-  ::unlink(path.c_str());
-  if (opened != 0) {
-    WARN("skipped: /dev/shm takes no O_DIRECT");
-    return;
-  }
+  const MemoryDir dir;
+  const DriverFile file = open_in_memory(driver, dir);
+  if (!file) return;
   AlignedBuf page = page_of('m');
-  Op write = transfer(OpCode::write, open.file, 0, page.data(), kPage);
+  Op write = transfer(OpCode::write, file, 0, page.data(), kPage);
   driver.submit(write);
   REQUIRE(ends(driver, write));
   if (forbid) {
@@ -204,7 +209,7 @@ TEST_CASE("a real file system that cannot be polled gets its transfers by the ma
     CHECK(write.result == kPage);
     const unsigned given = kernel.given_to_polled;
     AlignedBuf back = page_of('-');
-    Op read = transfer(OpCode::read, open.file, 0, back.data(), kPage);
+    Op read = transfer(OpCode::read, file, 0, back.data(), kPage);
     driver.submit(read);
     REQUIRE(ends(driver, read));
     CHECK(read.result == kPage);
@@ -214,7 +219,7 @@ TEST_CASE("a real file system that cannot be polled gets its transfers by the ma
     CHECK(driver.counters().fallback(Fallback::polled_transfer) == 1);
     CHECK(driver.counters().fallback(Fallback::polled_file) == 1);
   }
-  close_file(driver, open.file);
+  close_file(driver, file);
 }
 
 TEST_CASE("what the polled ring refuses is done once more, and counted", "[driver][uring]") {
@@ -528,20 +533,9 @@ TEST_CASE("random operations agree with the model on two rings", "[driver][uring
   Made made(options);
   REQUIRE(made.driver);
   // Unaligned transfers of a file that is direct: only a file system in memory takes them.
-  std::string path = "/dev/shm/diorite-polled-XXXXXX";
-  const int descriptor = ::mkstemp(path.data());
-  if (descriptor < 0) {
-    WARN("skipped: no /dev/shm here");
-    return;
-  }
-  ::close(descriptor);
-  PathOp open = path_op(OpCode::open, path, kOpenWrite | kOpenDirect);
-  const std::int32_t opened = run(*made.driver, open);
-  ::unlink(path.c_str());
-  if (opened != 0) {
-    WARN("skipped: /dev/shm takes no O_DIRECT");
-    return;
-  }
+  const MemoryDir dir;
+  const DriverFile file = open_in_memory(*made.driver, dir);
+  if (!file) return;
   unsigned count = 0;
   kernel.after_enter_polled = [&] {
     FakeKernel::each_completion(*kernel.polled, [&](io_uring_cqe& cqe) {
@@ -550,11 +544,11 @@ TEST_CASE("random operations agree with the model on two rings", "[driver][uring
   };
   // Many short runs: each one waits for all that it started, however slow the disk is.
   for (std::uint32_t seed = 0; seed < 60; ++seed) {
-    set_length(*made.driver, open.file, 0);
-    run_model(*made.driver, open.file, seed, 400);
+    set_length(*made.driver, file, 0);
+    run_model(*made.driver, file, seed, 400);
   }
   CHECK(made.driver->counters().fallback(Fallback::polled_transfer) > 100);
   CHECK_FALSE(kernel.overflowed());
   kernel.after_enter_polled = nullptr;
-  close_file(*made.driver, open.file);
+  close_file(*made.driver, file);
 }

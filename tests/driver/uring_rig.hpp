@@ -3,11 +3,13 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "driver/linux/uring_driver.hpp"
@@ -228,6 +230,24 @@ inline bool ends(Driver& driver, Op& op) {
   const bool ended = op.state == OpState::done;
   if (ended) op.state = OpState::idle;
   return ended;
+}
+
+/// One poll for each wake: a wake that were lost would leave both sides waiting.
+inline void check_wakes(Driver& driver, int wakes) {
+  std::atomic<int> seen{0};
+  std::thread waker([&] {
+    for (int i = 0; i < wakes; ++i) {
+      while (seen.load(std::memory_order_acquire) != i) std::this_thread::yield();
+      driver.wake();
+    }
+  });
+  OpList done;
+  for (int i = 1; i <= wakes; ++i) {
+    driver.poll(done, kNever);
+    seen.store(i, std::memory_order_release);
+  }
+  waker.join();
+  CHECK(done.empty());
 }
 
 inline void set_length(Driver& driver, DriverFile file, std::uint64_t length) {

@@ -175,22 +175,7 @@ TEST_CASE("no wake is lost beside a kernel's thread", "[driver][uring]") {
   FakeKernel kernel;
   Made made(with_thread(1));
   if (!thread_here(made)) return;
-  Driver& driver = *made.driver;
-  constexpr int kWakes = 1000;
-  std::atomic<int> seen{0};
-  std::thread waker([&] {
-    for (int i = 0; i < kWakes; ++i) {
-      while (seen.load(std::memory_order_acquire) != i) std::this_thread::yield();
-      driver.wake();
-    }
-  });
-  OpList done;
-  for (int i = 1; i <= kWakes; ++i) {
-    driver.poll(done, kNever);
-    seen.store(i, std::memory_order_release);
-  }
-  waker.join();
-  CHECK(done.empty());
+  check_wakes(*made.driver, 1000);
 }
 
 TEST_CASE("random operations agree with the model beside a kernel's thread", "[driver][uring]") {

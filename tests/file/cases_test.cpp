@@ -1,7 +1,6 @@
 // The numbered cases of the file layer.
 
 #include <sys/resource.h>
-#include <sys/vfs.h>
 
 #include <array>
 #include <csignal>
@@ -9,35 +8,10 @@
 
 #include "file/rig.hpp"
 #include "support/death.hpp"
+#include "support/memory_dir.hpp"
 
 namespace diorite::test {
 namespace {
-
-constexpr std::uint32_t kTmpfsMagic = 0x01021994;
-
-/// A directory in memory, or an empty path where the machine has none.
-class MemoryDir {
- public:
-  MemoryDir() {
-    struct statfs found;
-    if (::statfs("/dev/shm", &found) != 0) return;
-    if (static_cast<std::uint32_t>(found.f_type) != kTmpfsMagic) return;
-    std::string path = "/dev/shm/diorite-XXXXXX";
-    if (::mkdtemp(path.data()) != nullptr) path_ = path;
-  }
-  ~MemoryDir() {
-    if (path_.empty()) return;
-    ::unlink(file().c_str());
-    ::rmdir(path_.c_str());
-  }
-  MemoryDir(const MemoryDir&) = delete;
-  MemoryDir& operator=(const MemoryDir&) = delete;
-  explicit operator bool() const noexcept { return !path_.empty(); }
-  std::string file() const { return path_ + "/data"; }
-
- private:
-  std::string path_;
-};
 
 void put(std::span<std::byte> bytes, std::size_t at, std::string_view text) {
   std::memcpy(bytes.data() + at, text.data(), text.size());

@@ -6,14 +6,11 @@
 
 #include <fcntl.h>
 
-#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <memory>
-#include <random>
 #include <thread>
 #include <utility>
-#include <vector>
 
 #include <asio/io_context.hpp>
 #include <asio/post.hpp>
@@ -24,6 +21,7 @@
 #include <diorite/timer.hpp>
 
 #include "asio_host.hpp"
+#include "reactor/hosted_load.hpp"
 #include "support/catch.hpp"
 #include "support/reactor.hpp"
 #include "support/temp_dir.hpp"
@@ -32,9 +30,6 @@ namespace diorite::test {
 namespace {
 
 using std::chrono::milliseconds;
-
-constexpr std::uint64_t kPageSize = 4096;
-constexpr std::uint64_t kPages = 64;
 
 /// A reactor and its host, which stops the host and runs its handlers before it goes.
 class Hosted {
@@ -72,111 +67,19 @@ class Hosted {
   std::uint64_t handlers_ = 0;
 };
 
-Task<Result<DirectFile>> make_file(Reactor& reactor, std::string path) {
-  Result<DirectFile> file = co_await DirectFile::create(reactor, std::move(path));
-  if (!file) co_return file.error();
-  AlignedBuf page = *AlignedBuf::page();
-  for (std::uint64_t at = 0; at < kPages * kPageSize; at += kPageSize) {
-    const IoResult written = co_await file->write_at(ConstIoBuf(page.as_raw_view()), at);
-    if (!written) co_return written.error();
-  }
-  co_return std::move(file);
-}
-
-Task<BufIoResult> read_page(DirectFile& file, std::uint64_t offset) {
-  AlignedBuf page = *AlignedBuf::page();
-  co_return co_await file.read_at(std::move(page), offset);
-}
-
-struct Load {
-  Reactor& reactor;
-  DirectFile& file;
-  int left;
-  bool sleeps;  ///< a timer's turn would also hear a completion that was not told
-};
-
-Task<> read_or_write(Load& load, std::uint32_t kind, std::uint64_t offset, AlignedBuf& page) {
-  if (kind < 6) {
-    BufIoResult written = co_await load.file.write_at(std::move(page), offset);
-    CHECK(written);
-    page = std::move(written).buf();
-  } else {
-    BufIoResult read = co_await load.file.read_at(std::move(page), offset);
-    CHECK(read);
-    page = std::move(read).buf();
-  }
-}
-
-/// Does one thing after the other; some end in the turn in which they begin.
-Task<> work(Load& load, std::uint32_t seed) {
-  std::mt19937 random(seed);
-  AlignedBuf page = *AlignedBuf::page();
-  while (load.left > 0) {
-    --load.left;
-    const std::uint64_t offset = random() % kPages * kPageSize;
-    const std::uint32_t kind = random() % 16;
-    if (kind == 0) {
-      const Result<void> synced = co_await load.file.sync_data();
-      CHECK(synced);
-    } else if (kind == 1) {
-      const Result<std::uint64_t> size = co_await load.file.size();
-      CHECK(size);
-    } else if (kind == 2 && load.sleeps) {
-      static_cast<void>(co_await sleep_for(std::chrono::microseconds(random() % 200)));
-    } else if (kind == 3) {
-      // Dies with its read in flight.
-      const Running<BufIoResult> dropped = start(load.reactor, read_page(load.file, offset));
-      static_cast<void>(co_await nop(load.reactor));
-    } else {
-      co_await read_or_write(load, kind, offset, page);
-    }
-  }
-}
-
 }  // namespace
 
 TEST_CASE("an Asio host never sleeps past one of 100,000 random operations", "[asio_host]") {
-  struct Round {
-    int ops;
-    std::uint32_t workers;
-    bool sleeps;
-    std::uint32_t in_flight_max;
-  };
-  // With timers; with a full driver, where each end makes room for what waits in it; and alone,
-  // where nothing else comes to the rescue of what was not told.
-  constexpr Round kRounds[] = {
-      {47'500, 8, true, 256}, {47'500, 8, false, 2}, {5'000, 1, false, 256}};
-  const TempDir dir;
-  for (const Round& round : kRounds) {
-    ReactorOptions options;
-    options.driver.in_flight_max = round.in_flight_max;
-    auto reactor = make_test_reactor(options);
-    Result<DirectFile> file = run(*reactor, make_file(*reactor, dir.file("data")));
-    REQUIRE(file);
-    Hosted hosted(*reactor);
-    Load load{*reactor, *file, round.ops, round.sleeps};
-    std::vector<Running<>> workers;
-    for (std::uint32_t seed = 1; seed <= round.workers; ++seed) {
-      workers.push_back(start(*reactor, work(load, seed)));
-    }
-    REQUIRE(hosted.run_until([&] {
-      return std::all_of(workers.begin(), workers.end(),
-                         [](const Running<>& worker) { return worker.done(); });
-    }));
-    REQUIRE(hosted.run_until([&] { return reactor->stats().in_flight == 0; }));
-    CHECK(load.left == 0);
+  run_random_load<Hosted>([](Hosted& hosted) {
     CHECK(hosted.handlers() > 100);
     hosted.stop();
-    const Result<void> closed = run(*reactor, std::move(*file).close());
-    CHECK(closed);
-  }
+  });
 }
 
 TEST_CASE("an Asio host hears of what an end begins", "[asio_host]") {
   const TempDir dir;
   auto reactor = make_test_reactor();
-  Result<DirectFile> file = run(*reactor, make_file(*reactor, dir.file("data")));
-  REQUIRE(file);
+  Result<DirectFile> file = make_file(*reactor, dir, kPageBytes);
   Hosted hosted(*reactor);
   for (int i = 0; i < 5000; ++i) {
     if (i > 0) file = run(*reactor, DirectFile::open(*reactor, dir.file("data")));

@@ -1,4 +1,4 @@
-// What the tests of hosted reactors share: another event loop, and a file.
+// Another event loop, for tests of hosted reactors.
 //
 // The host waits for the handle with poll() and a generous limit that only a bug reaches: a host
 // that runs into it has slept through something, and the test fails.
@@ -10,15 +10,10 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
-#include <string>
-#include <utility>
 
-#include <diorite/file.hpp>
 #include <diorite/reactor.hpp>
 
 #include "support/catch.hpp"
-#include "support/reactor.hpp"
-#include "support/temp_dir.hpp"
 
 namespace diorite::test {
 
@@ -67,21 +62,5 @@ class Host {
   NativeHandle handle_;
   std::uint64_t sleeps_ = 0;
 };
-
-inline DirectFile make_file(Reactor& reactor, const TempDir& dir, std::uint64_t bytes) {
-  auto make = [](Reactor& r, std::string path, std::uint64_t length) -> Task<Result<DirectFile>> {
-    Result<DirectFile> file = co_await DirectFile::create(r, std::move(path));
-    if (!file) co_return file.error();
-    AlignedBuf page = *AlignedBuf::page();
-    for (std::uint64_t at = 0; at < length; at += 4096) {
-      const IoResult written = co_await file->write_at(ConstIoBuf(page.as_raw_view()), at);
-      if (!written) co_return written.error();
-    }
-    co_return std::move(file);
-  };
-  Result<DirectFile> file = run(reactor, make(reactor, dir.file("data"), bytes));
-  REQUIRE(file);
-  return std::move(*file);
-}
 
 }  // namespace diorite::test

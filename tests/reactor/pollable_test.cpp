@@ -1,6 +1,4 @@
 // A reactor inside another event loop: it is never asleep while it has something to do.
-//
-// Random operations stand in pollable_load_test.cpp.
 
 #include <poll.h>
 
@@ -23,6 +21,7 @@
 #include <diorite/sync.hpp>
 #include <diorite/timer.hpp>
 
+#include "reactor/hosted_load.hpp"
 #include "reactor/pollable_host.hpp"
 #include "support/catch.hpp"
 #include "support/reactor.hpp"
@@ -419,6 +418,10 @@ TEST_CASE("a hosted reactor can still be run by itself", "[pollable]") {
   other.join();
   host.turn();
   CHECK(posted);
+}
+
+TEST_CASE("a host never sleeps past one of 100,000 random operations", "[pollable]") {
+  run_random_load<Host>([](const Host& host) { CHECK(host.sleeps() > 100); });
 }
 
 }  // namespace diorite::test
